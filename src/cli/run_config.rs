@@ -227,14 +227,17 @@ pub fn tell_decoded(spent: &Spent) {
     say(format!("{} pictures decoded on the card, {} on the CPU{why}", thousands(*card), thousands(*cpu)));
 }
 
+/// How many shards could not be read, and why the first of them; `None` where all could.
+#[must_use]
+pub fn unread(failed: &BTreeMap<u64, String>) -> Option<String> {
+    let (ordinal, why) = failed.first_key_value()?;
+    Some(format!("{} shards could not be read (shard {ordinal}: {why})", failed.len()))
+}
+
 /// The status of a run that ended by itself or was interrupted.
 pub fn done(interrupted: bool, failed: &BTreeMap<u64, String>, read: Read<'_>, max_rejects_percent: f64) -> Done {
-    let unfinished = if let Some((ordinal, why)) = failed.iter().next() {
-        let first = format!("shard {ordinal}: {why}");
-        Some(format!("{} shards could not be read ({first}); the same command tries them again", failed.len()))
-    } else {
-        interrupted.then(|| "interrupted; the same command resumes".to_owned())
-    };
+    let unread = unread(failed).map(|unread| format!("{unread}; the same command tries them again"));
+    let unfinished = unread.or_else(|| interrupted.then(|| "interrupted; the same command resumes".to_owned()));
     Done { unfinished, too_many_rejects: read.too_many(max_rejects_percent), said: None }
 }
 

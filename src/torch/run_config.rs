@@ -8,7 +8,7 @@ use trommel_pipelines::error::PipelineError;
 use trommel_cli::args;
 use trommel_cli::launch::Launched;
 pub use trommel_cli::run_config::{
-    EMBEDS_OR_JOINS, Read, Showing, begin, done, embedder, note_unread, reading, silently, tell_decoded,
+    EMBEDS_OR_JOINS, Read, Showing, begin, done, embedder, note_unread, reading, silently, tell_decoded, unread,
 };
 
 /// The machine's flags: see [`trommel_cli::run_config::machine`]. By itself libtorch would count the machine's cores.

@@ -65,15 +65,8 @@ pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Ou
 /// started again.
 fn unfinished(report: &TrainReport, usual: Option<String>) -> Option<String> {
     let Some(TrainedWithout { pass, shard, samples }) = report.trained_without.first() else {
-        return match report.failed.first_key_value().filter(|_| !report.interrupted) {
-            Some((ordinal, why)) => {
-                let shards = report.failed.len();
-                Some(format!(
-                    "{shards} shards could not be read (shard {ordinal}: {why}); the run is complete without them"
-                ))
-            }
-            None => usual,
-        };
+        let unread = run_config::unread(&report.failed).filter(|_| !report.interrupted);
+        return unread.map(|unread| format!("{unread}; the run is complete without them")).or(usual);
     };
     let from = if *samples == 0 { String::new() } else { format!(" from sample {samples} on") };
     let without = format!("pass {pass} was trained without {shard}{from}");

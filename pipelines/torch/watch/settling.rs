@@ -21,6 +21,11 @@ pub(super) fn has_settled(modified_ns: u64, since: Instant, settle: Duration) ->
     since.elapsed() >= settle || modified_ns > 0 && age.is_ok_and(|age| age >= settle)
 }
 
+/// A time in nanoseconds since 1970; 0 before that.
+pub(super) fn nanoseconds(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What tells that a file, or what lies directly in a folder, has changed.
 pub(super) fn stamp(path: &Path) -> FileStamps {
     let one = |path: PathBuf| {
@@ -28,8 +33,7 @@ pub(super) fn stamp(path: &Path) -> FileStamps {
         if !metadata.is_file() && !metadata.is_dir() {
             return Some((path, 0, 0)); // a pipe says nothing twice
         }
-        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Some((path, metadata.len(), u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)))
+        Some((path, metadata.len(), nanoseconds(metadata.modified().ok()?)))
     };
     let mut all: Vec<_> = one(path.to_path_buf()).into_iter().collect();
     for folder in [path.to_path_buf(), path.join("embeddings"), path.join("img_emb")] {

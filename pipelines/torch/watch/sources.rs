@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use trommel_core::causes::Causes;
 use trommel_core::names::STDIN;
@@ -17,7 +17,7 @@ use trommel_shard::promised::stats_url;
 use trommel_shard::store::{EntryKind, FileInfo, Store, Stores, local_path};
 
 use super::list_files::ListFiles;
-use super::settling::has_settled;
+use super::settling::{has_settled, nanoseconds};
 
 /// Looks at a shard's file; `None` if it cannot be seen.
 pub(super) fn found_at(store: &dyn Store, url: &str) -> Option<Found> {
@@ -31,8 +31,7 @@ fn found(url: &str, looked: FileInfo) -> Found {
 
 /// The last change, in nanoseconds since 1970; 0 where the store keeps no times.
 fn modified_ns(looked: &FileInfo) -> u64 {
-    let modified = looked.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)
+    looked.modified.map_or(0, nanoseconds)
 }
 
 struct Sighting {
