@@ -707,7 +707,7 @@ fn what_is_being_written_is_not_in_force() {
     fs::write(&options, &named).unwrap();
     let taken = || ledger_text(&scene.current().join("main")).matches(r#"code: "taken_down""#).count();
     let more = ["--poll", "100ms", "--config", options.to_str().unwrap()];
-    let mut watch = Group::start(&scene.slow_args("2s", &judging, &more));
+    let mut watch = Group::start(&scene.slow_args("8s", &judging, &more));
     assert!(until(60, || taken() == 1 || watch.status().is_some()), "{}", watch.said());
     for path in [&list, &options] {
         fs::write(path, "").unwrap();
