@@ -1,13 +1,14 @@
 //! The kernel of the processor: blocks of products, one a benchmark, in this process's memory.
 //!
-//! Where the processor multiplies 8-bit integers faster than f32 and there are points enough, it does that (`coded`); the answers are the same. A portion that
+//! Where the processor multiplies 8-bit integers faster than f32 and there are points enough, it does that (`coded`), after some rows in f32 that make coding the points pay (`deferred`); the answers are the same. A portion that
 //! lists too much that way is followed by some in f32 before it is tried again. Where decisions alone are asked for, most pairs are left after a few of their elements
 //! (`leading`), once so many were multiplied that learning which pays; and again, a portion that leaves too many over is followed by some in all elements' codes.
 
+mod deferred;
 mod learning;
 mod products;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use trommel_core::wake::locked;
 use trommel_kernels::dot::to_f32;
@@ -21,6 +22,7 @@ use super::join_config::{ColumnSet, JoinConfig};
 use super::kernel::{Kernel, KernelError, Portion, Products};
 use super::leading::{self, Leading};
 use super::scan::{self, Prepared};
+use deferred::Deferred;
 use learning::Learning;
 use products::{Blocks, Coded, Led};
 
@@ -32,6 +34,9 @@ const MOST_CODED_ROWS: usize = 512;
 
 /// Most rows of a portion in leading directions: points are read twice a portion.
 const MOST_LEADING_ROWS: usize = 1024;
+
+/// Rows to be multiplied in f32 before points are coded, which takes about as long as what codes save on so many.
+const ROWS_BEFORE_CODES: u64 = 512;
 
 /// Samples that are worth a call while others wait.
 const WORTH_ROWS: usize = 32;
@@ -54,7 +59,7 @@ pub struct Cpu<B = Arc<Benchmark>> {
     idle: Mutex<Vec<Scratch>>,
     /// What multiplies codes, where that pays.
     with: Option<Instructions>,
-    codes: OnceLock<Codes>,
+    codes: Deferred<Codes>,
     /// After a portion that has listed too much in codes.
     pause: Pause,
     learning: Learning,
@@ -67,21 +72,21 @@ impl<B: Held> Cpu<B> {
         let points: usize = benchmarks.iter().map(|benchmark| benchmark.points()).sum();
         let pays = points >= FEWEST_POINTS && Codes::fit(&benchmarks);
         let with = Instructions::fast().filter(|_| pays);
-        let (idle, codes, pause) = (Mutex::default(), OnceLock::new(), Pause::default());
-        Self { benchmarks, prepared, config, idle, with, codes, pause, learning: Learning::default() }
+        let (idle, pause, learning) = (Mutex::default(), Pause::default(), Learning::of(points));
+        Self { benchmarks, prepared, config, idle, with, codes: Deferred::after(ROWS_BEFORE_CODES), pause, learning }
     }
 
-    /// The same that multiplies codes with these instructions, which the processor must have, wherever codes can be made; or f32.
+    /// The same that multiplies codes with these instructions, which the processor must have, from the first row on wherever codes can be made; or f32.
     #[must_use]
     pub fn with_codes(self, with: Option<Instructions>) -> Self {
         let with = with.filter(|_| Codes::fit(&self.benchmarks));
-        Self { with, codes: OnceLock::new(), learning: Learning::default(), ..self }
+        Self { with, codes: Deferred::after(0), ..self }
     }
 
     /// The same that learns leading directions from its first portion, where decisions alone are asked for and codes can be made: so many, or as many as pay.
     #[must_use]
     pub fn with_directions(self, width: Option<usize>) -> Self {
-        Self { learning: Learning::after(0, width), ..self }
+        Self { learning: Learning::at_once(width), ..self }
     }
 
     /// How many directions are looked at, where that was found to pay; 0 where it was found not to.
@@ -105,9 +110,17 @@ impl<B: Held> Cpu<B> {
         points.map(|(benchmark, _)| benchmark.points() as u64).sum::<u64>() * portion.vectors.len() as u64
     }
 
-    /// What multiplies the next portion's codes, where it is not to be f32.
-    fn coding(&self) -> Option<Instructions> {
-        self.with.filter(|_| self.pause.is_over())
+    /// The points' codes, where they exist and the next portion is not to be multiplied in f32.
+    fn coding(&self) -> Option<&Codes> {
+        self.codes.made().filter(|_| self.pause.is_over())
+    }
+
+    /// What multiplies this portion in codes, if that is to be done.
+    fn codes(&self, portion: Portion<'_>) -> Option<&Codes> {
+        let with = self.with?;
+        let codes = self.codes.get(portion.vectors.len() as u64, || Codes::new(&self.benchmarks, with))?;
+        // Who was given rows enough for codes gets codes, even if others have found meanwhile that they do not pay.
+        Some(codes).filter(|_| self.pause.is_over() || portion.vectors.len() > self.rows(false))
     }
 
     /// Rows of a portion in f32, or in codes.
@@ -118,6 +131,11 @@ impl<B: Held> Cpu<B> {
             // Products, and two chunk maxima for each 64 of them.
             self.fitting(4 * self.points() + self.points() / 8 + 16 * self.benchmarks.len(), MOST_ROWS)
         }
+    }
+
+    /// Most rows of a portion where all columns are asked for.
+    pub(crate) fn most_rows(&self) -> usize {
+        self.rows(self.with.is_some())
     }
 
     /// Rows of a portion in leading directions.
@@ -196,10 +214,8 @@ impl<B: Held> Kernel for Cpu<B> {
         }
         scratch.leading = leading::Scratch::default();
         self.learning.went_another_way();
-        // Who was given rows enough for codes gets codes, even if others have found meanwhile that they do not pay.
-        if let Some(with) = self.with.filter(|_| self.coding().is_some() || portion.vectors.len() > self.rows(false)) {
+        if let Some(codes) = self.codes(portion) {
             (scratch.wide, scratch.blocks) = (Vec::new(), Vec::new());
-            let codes = self.codes.get_or_init(|| Codes::new(&self.benchmarks, with));
             codes.multiply(portion, self.config.threads, &mut scratch.coded);
             return Ok(Box::new(Coded { cpu: self, portion, scratch }));
         }

@@ -83,7 +83,7 @@ impl<'a> Radii<'a> {
         Self { benchmark, prepared, kernel, references: 0, best, waiting: Vec::new() }
     }
 
-    /// The same that multiplies codes with these instructions, which the processor must have, wherever codes can be made; or f32.
+    /// The same that multiplies codes with these instructions, which the processor must have, from the first reference on wherever codes can be made; or f32.
     #[must_use]
     pub fn with_codes(self, with: Option<Instructions>) -> Self {
         Self { kernel: self.kernel.with_codes(with), ..self }
@@ -94,7 +94,7 @@ impl<'a> Radii<'a> {
     pub fn bytes(&self) -> u64 {
         let (points, dim) = (self.benchmark.points() as u64, self.benchmark.dim as u64);
         // A portion's vectors and where they are; the largest similarity of each point so far.
-        let waiting = self.kernel.portion_rows() as u64 * (2 * dim + 24);
+        let waiting = self.kernel.most_rows() as u64 * (2 * dim + 24);
         self.kernel.held_bytes() + self.kernel.call_bytes() + waiting + 16 * points
     }
 

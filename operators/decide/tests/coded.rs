@@ -150,10 +150,10 @@ fn what_lists_too_much_is_done_in_f32() {
     let benchmarks = [benchmark("a", 64, &points, None)];
     let with = Instructions::all().next();
     let kernel = kernel(&benchmarks, with, ColumnSet::All);
-    let in_codes = kernel.portion_rows();
+    let in_codes = kernel.most_rows();
     let rows: Vec<Vec<f16>> = (0..8).map(|_| dice.near(&one, 1e-3)).collect();
     let joiner = joiner_on(kernel, &benchmarks, ColumnSet::All);
-    let mut sizes = vec![joiner.most_rows()];
+    let mut sizes = Vec::new();
     for _ in 0..66 {
         let row = |(at, vector)| JoinRow {
             vector,
@@ -166,9 +166,8 @@ fn what_lists_too_much_is_done_in_f32() {
         joiner.join(&rows, &()).unwrap();
         sizes.push(joiner.most_rows());
     }
-    assert_eq!(sizes[0], in_codes);
-    assert!(sizes[1..64].iter().all(|size| *size < in_codes), "{sizes:?}");
-    assert_eq!((sizes[64], sizes[65] < in_codes), (in_codes, true));
+    assert!(sizes[..63].iter().all(|size| *size < in_codes), "{sizes:?}");
+    assert!(sizes[63] == in_codes && sizes[64] < in_codes, "{sizes:?}");
 }
 
 /// Radii and whose they are by every way of multiplying; references come several portions of them, copies among them, of which the first has the radius.

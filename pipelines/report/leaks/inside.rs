@@ -46,8 +46,8 @@ pub(super) fn above(name: &str, set: EmbeddingSet, limits: &[f64]) -> Result<Vec
     let config = JoinConfig { columns: ColumnSet::Decision, threads, ..JoinConfig::default() };
     let joiner = Joiner::new(vec![Arc::clone(&benchmark)], config)
         .map_err(|error| PipelineError::failed(error).within(&place))?;
-    let (points, portion) = (joiner.points(0), joiner.most_rows());
-    for first in (0..benchmark.points()).step_by(portion) {
+    let (points, mut first) = (joiner.points(0), 0);
+    while first < benchmark.points() {
         let row = |point: usize| JoinRow {
             vector: benchmark.vector(point),
             id: SampleId { ordinal: 0, index: point as u32 },
@@ -55,7 +55,8 @@ pub(super) fn above(name: &str, set: EmbeddingSet, limits: &[f64]) -> Result<Vec
             key: "",
             points: Some(&points),
         };
-        let rows: Vec<JoinRow<'_>> = (first..benchmark.points().min(first + portion)).map(row).collect();
+        let rows: Vec<JoinRow<'_>> = (first..benchmark.points()).take(joiner.most_rows()).map(row).collect();
+        first += rows.len();
         joiner.join(&rows, &Hits).map_err(|error| PipelineError::failed(error).within(&place))?;
     }
     let mut above = vec![false; benchmark.points()];

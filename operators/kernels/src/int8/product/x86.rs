@@ -11,11 +11,12 @@ const ROWS_512: usize = 6;
 /// Rows at once on 256 bits, with two vectors of points.
 const ROWS_256: usize = 6;
 
-/// Rows at once without `VPDPBUSD`, with [`PARTS_AVX2`] vectors of points: twelve sums of a run, and registers for what leads to them.
+/// Rows and vectors of points (8 each) at once without `VPDPBUSD`: twelve sums of a run, and registers for what leads to them.
 const ROWS_AVX2: usize = 6;
-
-/// Vectors of 8 sums each that are made at once without `VPDPBUSD`.
 const PARTS_AVX2: usize = 2;
+
+/// Vectors of 8 points that make a chunk. Of a row alone all are made at once, so that an addition need not wait for the one before.
+const PARTS_256: usize = CHUNK / 8;
 
 /// Vectors of 16 sums each that make a chunk, on 512 bits.
 const PARTS: usize = CHUNK / 16;
@@ -223,24 +224,26 @@ unsafe fn tile_256<const ROWS: usize>(
 pub(super) unsafe fn sums_avx2(rows: &[i8], starts: &[i32], run: usize, codes: &[Four], out: &mut [Sums]) {
     let (width, runs) = (4 * codes.len(), codes.len().div_ceil(run));
     let whole = out.len() / ROWS_AVX2 * ROWS_AVX2;
-    for part in 0..CHUNK / (8 * PARTS_AVX2) {
+    for part in 0..PARTS_256 / PARTS_AVX2 {
         for first in (0..whole).step_by(ROWS_AVX2) {
             let (rows, starts) = (&rows[first * width..], &starts[first * runs..]);
             // SAFETY: so many rows are left.
-            unsafe { tile_avx2::<ROWS_AVX2>(rows.as_ptr(), starts, run, codes, part, &mut out[first..]) };
+            unsafe {
+                tile_avx2::<ROWS_AVX2, PARTS_AVX2>(rows.as_ptr(), starts, run, codes, part, &mut out[first..]);
+            };
         }
-        for row in whole..out.len() {
-            let (rows, starts) = (&rows[row * width..], &starts[row * runs..]);
-            // SAFETY: a row is left.
-            unsafe { tile_avx2::<1>(rows.as_ptr(), starts, run, codes, part, &mut out[row..]) };
-        }
+    }
+    for row in whole..out.len() {
+        let (rows, starts) = (&rows[row * width..], &starts[row * runs..]);
+        // SAFETY: a row is left.
+        unsafe { tile_avx2::<1, PARTS_256>(rows.as_ptr(), starts, run, codes, 0, &mut out[row..]) };
     }
 }
 
 /// A multiplication and an addition for 32 products. What a run comes to is widened, and added to the sums in memory.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile_avx2<const ROWS: usize>(
+unsafe fn tile_avx2<const ROWS: usize, const PARTS: usize>(
     rows: *const i8,
     starts: &[i32],
     run: usize,
@@ -249,24 +252,21 @@ unsafe fn tile_avx2<const ROWS: usize>(
     out: &mut [Sums],
 ) {
     let (width, runs, ones) = (4 * codes.len(), codes.len().div_ceil(run), _mm256_set1_epi16(1));
-    for row in 0..ROWS {
-        out[row].0[8 * PARTS_AVX2 * part..][..8 * PARTS_AVX2].fill(0);
-    }
     // Three rows are read beside each pointer, for an instruction can add one or two widths to it by itself.
     let mut next = [rows, rows.wrapping_add(3 * width)];
     for (at, fours) in codes.chunks(run).enumerate() {
-        let mut sums = [[_mm256_setzero_si256(); PARTS_AVX2]; ROWS];
+        let mut sums = [[_mm256_setzero_si256(); PARTS]; ROWS];
         for row in 0..ROWS {
-            sums[row] = [_mm256_set1_epi32(starts[row * runs + at]); PARTS_AVX2];
+            sums[row] = [_mm256_set1_epi32(starts[row * runs + at]); PARTS];
         }
         for four in fours {
-            // SAFETY: a step has eight aligned vectors, two a part, and each row has four codes a step.
+            // SAFETY: a step has eight aligned vectors, `PARTS` a part, and each row has four codes a step.
             unsafe {
-                let points = four.0.as_ptr().cast::<__m256i>().add(PARTS_AVX2 * part);
-                let points = [_mm256_load_si256(points), _mm256_load_si256(points.add(1))];
+                let points = four.0.as_ptr().cast::<__m256i>().add(PARTS * part);
+                let points: [_; PARTS] = std::array::from_fn(|j| _mm256_load_si256(points.add(j)));
                 for row in 0..ROWS {
                     let x = _mm256_set1_epi32(next[row / 3].add(row % 3 * width).cast::<i32>().read_unaligned());
-                    for j in 0..PARTS_AVX2 {
+                    for j in 0..PARTS {
                         sums[row][j] = _mm256_add_epi16(sums[row][j], _mm256_maddubs_epi16(points[j], x));
                     }
                 }
@@ -274,14 +274,13 @@ unsafe fn tile_avx2<const ROWS: usize>(
             }
         }
         for row in 0..ROWS {
-            for j in 0..PARTS_AVX2 {
+            for j in 0..PARTS {
+                let wide = _mm256_madd_epi16(sums[row][j], ones);
                 // SAFETY: 64 aligned sums.
                 unsafe {
-                    let to = out[row].0.as_mut_ptr().add(8 * (PARTS_AVX2 * part + j)).cast::<__m256i>();
-                    _mm256_store_si256(
-                        to,
-                        _mm256_add_epi32(_mm256_load_si256(to), _mm256_madd_epi16(sums[row][j], ones)),
-                    );
+                    let to = out[row].0.as_mut_ptr().cast::<__m256i>().add(PARTS * part + j);
+                    let before = if at == 0 { _mm256_setzero_si256() } else { _mm256_load_si256(to) };
+                    _mm256_store_si256(to, _mm256_add_epi32(before, wide));
                 }
             }
         }
