@@ -10,7 +10,6 @@ use super::naive::{self, Dice};
 use crate::benchmark::Benchmark;
 use crate::cpu::Cpu;
 use crate::join::{ColumnSet, JoinConfig, JoinRow, Joiner};
-use crate::kernel::Kernel;
 use crate::radii::Radii;
 use crate::scan::Prepared;
 use trommel_core::sample::SampleId;
