@@ -107,6 +107,16 @@ pub fn with_array(path: &Path) -> (&Path, Option<&str>) {
     }
 }
 
+/// The table that has the keys of a file of embeddings, where it is there.
+#[must_use]
+pub fn key_table(vectors: &Path) -> Option<PathBuf> {
+    match extension(vectors) {
+        Some("npy") => keys_of(vectors, None),
+        Some("npz") => Some(vectors.with_extension("parquet")).filter(|keys| keys.is_file()),
+        _ => None,
+    }
+}
+
 /// The files that `path` stands for: see the module's head.
 ///
 /// # Errors
@@ -155,7 +165,7 @@ pub fn tables_alone(path: &Path) -> Result<Vec<(PathBuf, Option<u64>)>, Columnar
 
 fn of_file(path: &Path, array: Option<&str>) -> Result<Piece, ColumnarError> {
     match extension(path) {
-        Some("npy") => Ok(Piece::Npy { keys: keys_of(path, None), vectors: path.to_path_buf() }),
+        Some("npy") => Ok(Piece::Npy { keys: key_table(path), vectors: path.to_path_buf() }),
         Some("npz") => npz_piece(path, &array_of(path, array)?),
         _ => Ok(Piece::Ipc(path.to_path_buf())),
     }
@@ -239,9 +249,7 @@ fn keys_of(vectors: &Path, tree: Option<&Path>) -> Option<PathBuf> {
 }
 
 fn npz_piece(path: &Path, array: &str) -> Result<Piece, ColumnarError> {
-    let keys = path.with_extension("parquet");
-    let keys = keys.is_file().then_some(keys);
-    Ok(Piece::Npz { vectors: path.to_path_buf(), array: array.to_owned(), keys })
+    Ok(Piece::Npz { vectors: path.to_path_buf(), array: array.to_owned(), keys: key_table(path) })
 }
 
 /// The array of an archive that is meant.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use trommel_columnar::pieces::{key_table, with_array};
 use trommel_incremental::planner::FileStamps;
 
 use trommel_pipelines::error::PipelineError;
@@ -26,8 +27,9 @@ pub(super) fn nanoseconds(time: SystemTime) -> u64 {
     u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What tells that a file, or what lies directly in a folder, has changed.
+/// What tells that a file, or what lies directly in a folder, has changed; of embeddings also the tables that have their keys.
 pub(super) fn stamp(path: &Path) -> FileStamps {
+    let (path, _) = with_array(path);
     let one = |path: PathBuf| {
         let metadata = std::fs::metadata(&path).ok()?;
         if !metadata.is_file() && !metadata.is_dir() {
@@ -35,8 +37,8 @@ pub(super) fn stamp(path: &Path) -> FileStamps {
         }
         Some((path, metadata.len(), nanoseconds(metadata.modified().ok()?)))
     };
-    let mut all: Vec<_> = one(path.to_path_buf()).into_iter().collect();
-    for folder in [path.to_path_buf(), path.join("embeddings"), path.join("img_emb")] {
+    let mut all: Vec<_> = [path.to_path_buf()].into_iter().chain(key_table(path)).filter_map(one).collect();
+    for folder in [path.to_path_buf(), path.join("embeddings"), path.join("img_emb"), path.join("metadata")] {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         all.extend(entries.filter_map(|entry| one(entry.path())));
     }
@@ -169,6 +171,30 @@ mod tests {
         settling.look([folder.path()]);
         assert_eq!(settling.unsettled().iter().collect::<Vec<_>>(), [folder.path()]);
         assert!(settling.whole(folder.path(), || Ok(())).is_err() && settling.whole(&list, || Ok(())).is_ok());
+    }
+
+    #[test]
+    fn an_array_of_an_archive_and_the_keys_beside_embeddings_have_stamps() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        ["img_emb", "metadata"].iter().for_each(|name| fs::create_dir(at(name)).unwrap());
+        let files = ["0.npz", "0.parquet", "img_emb/img_emb_0.npy", "metadata/metadata_0.parquet"];
+        files.iter().for_each(|name| fs::write(at(name), "a").unwrap());
+        let of = |path: &str, file: &str| {
+            let before = stamp(&at(path));
+            fs::write(at(file), fs::read_to_string(at(file)).unwrap() + "a").unwrap();
+            (stamp(&at(path)) != before, stamp(&at(path)) == stamp(&at(path)))
+        };
+        for (path, file) in [
+            (files[0], files[0]),
+            ("0.npz@l14_img", files[0]),
+            ("0.npz@l14_img", files[1]),
+            (files[2], files[3]),
+            ("", files[3]),
+        ] {
+            assert_eq!(of(path, file), (true, true), "{path:?} after {file}");
+        }
+        assert_eq!(of("0.npz@l14_img", files[3]), (false, true));
     }
 
     #[test]
