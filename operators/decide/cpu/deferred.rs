@@ -19,7 +19,7 @@ impl<T> Deferred<T> {
         Self { left: AtomicU64::new(work), made: OnceLock::new(), making: Mutex::new(()) }
     }
 
-    /// What was made.
+    /// What was made, if it was.
     pub fn made(&self) -> Option<&T> {
         self.made.get()
     }
