@@ -24,7 +24,7 @@ pub enum TextPadding {
     /// All of a caption's context. What checkpoints that say nothing were trained with.
     #[default]
     Full,
-    /// Those up to the end token ([`trommel_model::captions`]): the same features and gradients, summed in another order.
+    /// Those up to the end token ([`trommel_model::PackedCaptions`]): the same features and gradients, summed in another order.
     /// Only a tower that is causal and read at the end token has it.
     None,
 }

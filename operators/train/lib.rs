@@ -15,35 +15,35 @@
 //! - **N2.** A checkpoint is visible whole or not at all, and continues with the losses of the run that wrote it.
 //! - **N3.** A loss or gradient that is not finite never reaches the weights: the run stops before that step.
 //! - **N4.** Accumulation changes memory, not the gradient: features of all chunks meet in one loss matrix. Nor do ranks:
-//!   see [`ranks`].
+//!   see `ranks`.
 //!
 //! Words: a *step* is one update of the weights from one batch of `batch_samples` samples; `global_step` counts finished
 //! ones, so the first runs as step 0, as in open_clip. A *pass* goes over the data once; open_clip's *epoch* is our pass,
 //! and a checkpoint's `epoch` is the number of finished ones.
 #![forbid(missing_docs)]
 
-pub mod batch;
+mod batch;
 pub mod checkpoint;
-pub mod config;
-pub mod contrastive;
-pub mod error;
+mod config;
+mod contrastive;
+mod error;
 pub mod files;
 mod join_ranks;
 pub mod loss;
-pub mod metrics;
+mod metrics;
 mod model;
 mod open_clip;
-pub mod optim;
-pub mod ranks;
-pub mod save_every;
-pub mod schedule;
+mod optim;
+mod ranks;
+mod save_every;
+mod schedule;
 pub mod share;
-pub mod sink;
-pub mod staging;
-pub mod state;
-pub mod step;
-pub mod tensorboard;
-pub mod tensors;
+mod sink;
+mod staging;
+mod state;
+mod step;
+mod tensorboard;
+mod tensors;
 pub mod to_order;
 
 pub use batch::{Batch, BatchWriter, Normalisation};
