@@ -8,7 +8,6 @@ use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{JoinConfig, Joiner};
 use trommel_pipelines::config::JoinOn;
 use trommel_pipelines::error::PipelineError;
-pub use trommel_pipelines::join_report::JoinReport;
 use trommel_pipelines::memory::MemoryPlan;
 use trommel_similarity::{DeviceKernel, Format};
 
