@@ -142,7 +142,7 @@ impl Control {
     ///
     /// It is queued, not yet written, when this returns; it blocks only while thousands wait, and a process that takes
     /// none for the stated silence is lost. What is sent to a process that has ended is dropped. A message above
-    /// [`MAX_FRAME_BYTES`] is a loss of this process: it cannot do what was asked.
+    /// `MAX_FRAME_BYTES` is a loss of this process: it cannot do what was asked.
     pub fn send(&self, to: usize, message: Message) {
         if to == self.process() {
             let _closed = self.state.inbox.send(Letter::From(to, message));

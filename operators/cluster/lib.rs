@@ -9,13 +9,13 @@
 //!  └───────────────────────┘  samples  └───────────────────────┘
 //! ```
 //!
-//! - [`config`]: where a process stands, and what all must agree on.
+//! - `config`: where a process stands, and what all must agree on.
 //! - `handshake`, `acceptor`, `rendezvous`, `mesh`: the start. Only process 0's address need be known.
-//! - [`control`]: heartbeats, messages, barriers, losses.
+//! - `control`: heartbeats, messages, barriers, losses.
 //! - [`secret`]: what all know, and how it is proved.
 //! - `network`: our sockets under timely.
 //! - [`leases`]: shards leased by process 0 to whoever is free.
-//! - [`samples`]: kept samples that move to another rank's trainer, as bytes.
+//! - `samples`: kept samples that move to another rank's trainer, as bytes.
 //!
 //! # Invariants
 //! 1. Whoever takes part has proved on every connection that it knows the run's secret, and has the same run id, program
@@ -53,16 +53,16 @@
 #![forbid(missing_docs)]
 
 mod acceptor;
-pub mod config;
-pub mod control;
-pub mod error;
+mod config;
+mod control;
+mod error;
 mod handshake;
 pub mod leases;
 mod mesh;
-pub mod message;
+mod message;
 mod network;
 mod rendezvous;
-pub mod samples;
+mod samples;
 pub mod secret;
 
 #[cfg(test)]

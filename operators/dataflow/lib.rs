@@ -32,7 +32,7 @@ pub mod tap;
 pub mod timed;
 pub mod watchdog;
 pub mod whereabouts;
-pub mod window;
+mod window;
 
 mod mailbox;
 

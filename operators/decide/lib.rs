@@ -36,7 +36,7 @@ pub mod rule;
 pub mod scan;
 pub mod selection;
 pub mod stage;
-pub mod syntax;
+mod syntax;
 mod written;
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use self::scratch::Share;
 
 pub mod card;
 mod gif;
-pub mod jpeg;
+mod jpeg;
 pub mod operator;
 mod png;
 mod raster;

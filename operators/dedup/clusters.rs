@@ -1,7 +1,7 @@
 //! k-means, to the bit: SemDeDup's first half.
 //!
 //! Centres begin as rows in a seeded order, each passed over that lies above [`KMeans::apart`] of one that was taken. Each round gives every row its
-//! nearest centre ([`crate::nearest`]) and every centre the mean of its rows ([`crate::means`]); it ends when less than a stated share of the rows
+//! nearest centre ([`crate::nearest`]) and every centre the mean of its rows (`means`); it ends when less than a stated share of the rows
 //! has moved, or after so many rounds. A batch instead of all rows: each round draws some, and a centre is the mean of all rows that it was
 //! ever given (Sculley's learning rate of 1/count). A sample instead of all rows: those with the smallest ranks.
 //!

@@ -19,7 +19,7 @@
 pub mod clusters;
 pub mod inside;
 mod known;
-pub mod means;
+mod means;
 pub mod names;
 pub mod nearest;
 pub mod neighbours;

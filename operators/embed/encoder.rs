@@ -1,6 +1,6 @@
 //! Image encoders: views in, f32 features out, a full batch of one shape each time.
 //!
-//! A [`TowerEncoder`](super::tower::TowerEncoder) is a model's image tower; a [`ScriptEncoder`](super::script::ScriptEncoder) any TorchScript module from
+//! A `TowerEncoder` is a model's image tower; a `ScriptEncoder` any TorchScript module from
 //! f32\[n, 3, size, size\] to f32\[n, dim\]. Pixels travel to the device as u8; mean and std are applied there.
 
 use std::fmt;

@@ -5,7 +5,7 @@
 //!    └─ the rest stays with the worker ──────────────────────────────────────────────────────────────────────┴─▶ Embedded | reject
 //! ```
 //!
-//! - [`device`] says where to compute, [`defaults`] how where nobody says; [`encoder`] is a model that turns views into features, [`tower`] open_clip's, [`script`] one from
+//! - [`device`] says where to compute, [`defaults`] how where nobody says; [`encoder`] is a model that turns views into features, `tower` open_clip's, `script` one from
 //!   TorchScript; [`load`] makes the one that is asked for; [`slots`] has the next batch ready while a card computes one, [`instances`] computes several side by side on a CPU; [`operator`] puts it into the graph.
 //!
 //! Invariants:
@@ -20,9 +20,9 @@ pub mod instances;
 pub mod load;
 pub mod operator;
 mod pixels;
-pub mod script;
+mod script;
 pub mod slots;
-pub mod tower;
+mod tower;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

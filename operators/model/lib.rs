@@ -13,8 +13,8 @@
 //! - **M4.** Every libtorch call is the fallible twin; its error carries operation and shapes.
 #![forbid(missing_docs)]
 
-pub mod captions;
-pub mod clean;
+mod captions;
+mod clean;
 pub mod clip;
 mod document;
 pub mod error;
@@ -23,13 +23,13 @@ pub mod family;
 mod fields;
 pub mod file;
 pub mod loss;
-pub mod model;
+mod model;
 pub mod patches;
 pub mod preprocess;
 pub mod random;
 mod siglip;
-pub mod tokenizer;
-pub mod transformer;
+mod tokenizer;
+mod transformer;
 pub mod weights;
 
 pub use captions::{PackedCaptions, Packing};

@@ -2,7 +2,7 @@
 //! softmax over the batch.
 
 pub mod builtin;
-pub mod config;
+mod config;
 mod fields;
 mod positions;
 mod text;
