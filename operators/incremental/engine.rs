@@ -11,7 +11,7 @@
 //! 2. An error leaves the state before: facts that the dataflow has taken already are taken back at the next time.
 //! 3. An engine of a folder publishes an epoch only when it is durable; opened again, it is at that epoch.
 //! 4. The state after any sequence of changes is that of a fresh run over the final inputs, to the bit.
-//! 5. Several processes that are told the same changes have the same state, and answer the same; see [`super::peers`].
+//! 5. Several processes that are told the same changes have the same state, and answer the same; see `peers`.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Decisions that stay right while data, benchmarks, rules and takedowns change; a change costs only its difference.
 //!
-//! Three nouns: a [`inputs::Change`] is one difference of what the decisions depend on; a [`flow::Hit`] is a similarity above a cut; an *epoch* is
+//! Three nouns: a [`inputs::Change`] is one difference of what the decisions depend on; a `flow::Hit` is a similarity above a cut; an *epoch* is
 //! a set of changes that takes effect at once, and what readers see is always one whole epoch ([`view::View`]).
 //!
 //! ```text
@@ -13,7 +13,7 @@
 //! Frontiers: the time of the dataflow is the epoch, a clock of its own beside that of passes and shards. When its frontier has passed an
 //! epoch, decisions and counts of that epoch are complete; it is published when the maxima are refreshed.
 //!
-//! Several processes keep one state together, each reading its own shards: see [`peers`]. What a watch does next, [`planner`] says.
+//! Several processes keep one state together, each reading its own shards: see `peers`. What a watch does next, [`planner`] says.
 //!
 //! Invariants:
 //! 1. Vectors never enter an arrangement, nor do matches: those lie in files beside the embeddings, readable by point.
@@ -64,23 +64,23 @@
 
 mod answers;
 mod arrive;
-pub mod budget;
+mod budget;
 pub mod changelog;
-pub mod cuts;
-pub mod damage;
+mod cuts;
+mod damage;
 mod delta_join;
 mod delta_joined;
 pub mod embeddings;
 pub mod engine;
 mod filed;
-pub mod flow;
+mod flow;
 pub mod inputs;
 mod journal;
 pub mod parts;
-pub mod peers;
+mod peers;
 mod plan;
 pub mod planner;
-pub mod point_set;
+mod point_set;
 mod record;
 mod refresh;
 mod restore;
@@ -88,10 +88,10 @@ mod rows;
 mod settle;
 mod stale;
 mod stream;
-pub mod tables;
+mod tables;
 pub mod view;
-pub mod workers;
-pub mod world;
+mod workers;
+mod world;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -20,14 +20,14 @@ pub mod checked;
 pub mod committer;
 pub mod decisions;
 pub mod first_samples;
-pub mod items;
+mod items;
 pub mod manifest;
 pub mod operator;
 pub mod part;
 pub mod read;
 pub mod run_folder;
 pub mod storage;
-pub mod take_over;
+mod take_over;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 //!  tables ─▶ join ─┘─▶ values: one u64 a sample for each order ─▶ pick ┴─▶ bits of each split ─▶ ledger's names ─▶ writers
 //! ```
 //!
-//! Three nouns: a [`program::Program`] is what several selections ask, each question once; [`select::select`] answers it in one reading
+//! Three nouns: a `program::Program` is what several selections ask, each question once; [`select::select`] answers it in one reading
 //! of the ledger, and a second one for the names of who is kept; a [`head::SplitHead`] is what a split says of itself.
 //!
 //! # Invariants
@@ -21,19 +21,19 @@ pub mod bits;
 pub mod compare;
 mod external_sort;
 pub mod head;
-pub mod join;
-pub mod keys_alone;
+mod join;
+mod keys_alone;
 pub mod membership;
 pub mod met;
 pub mod pick;
-pub mod program;
+mod program;
 mod resolve;
 pub mod scan;
 pub mod select;
 mod shortfall;
 mod sink;
 pub mod split;
-pub mod table;
+mod table;
 mod uid_list;
 pub mod uids;
 pub mod values;

@@ -139,7 +139,7 @@ pub fn program(source: &SplitSource<'_>, wanted: &[WantedSplit]) -> Result<Progr
     Program::of(wanted.iter().map(|wanted| &wanted.selection), &known)
 }
 
-/// Selects, and writes what is kept; `tables` as [`JoinedTable`](crate::table::JoinedTable) reads them.
+/// Selects, and writes what is kept; `tables` as `JoinedTable` reads them.
 ///
 /// # Errors
 /// A ledger that cannot be read or does not say what is asked, a budget that is too small, or files that cannot be written.

@@ -5,7 +5,7 @@
 //! | `NAME.parquet`: shard, key, index | pyarrow, polars, DuckDB; `trommel`'s own commands ([`crate::membership`]) |
 //! | `NAME.npy`: uids as `u8,u8`, sorted | DataComp's resharder |
 //! | `NAME.txt`: SHARD/KEY a line | lists of keys |
-//! | `NAME.keys`: a key a line, sorted | shards that the run does not name ([`crate::keys_alone`]) |
+//! | `NAME.keys`: a key a line, sorted | shards that the run does not name (`keys_alone`) |
 //! | `NAME.split.json`: a [`SplitHead`] | `trommel verify` |
 
 use std::ffi::OsString;
