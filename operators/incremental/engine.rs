@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::budget::EpochBudget;
 use super::changelog::{Between, Changelog};
@@ -96,7 +95,6 @@ pub struct Engine {
     peers: Arc<dyn Peers>,
     /// With several processes, the epoch before the last: who reads the last one in another process may still read its parts.
     before: Option<Arc<World>>,
-    note: Value,
     /// Where epochs are made durable, if anywhere.
     journal: Option<Journal>,
 }
@@ -148,19 +146,7 @@ impl Engine {
         peers: Arc<dyn Peers>,
     ) -> Self {
         let (world, views) = (Arc::default(), Views::default());
-        Self {
-            config,
-            embeddings,
-            part_store,
-            flow,
-            world,
-            views,
-            epoch: 0,
-            peers,
-            before: None,
-            note: Value::Null,
-            journal: None,
-        }
+        Self { config, embeddings, part_store, flow, world, views, epoch: 0, peers, before: None, journal: None }
     }
 
     /// The engine of a folder, as its last durable epoch left it; at epoch 0 if the folder is new. It reads no vectors.
@@ -210,16 +196,10 @@ impl Engine {
     ) -> Result<Self, IncrementalError> {
         let round = Round { peers: peers.clone(), name: "opening".into() };
         let opened = Opened::new(root, storage, &mut flow, config.budget_bytes, &round)?;
-        let Opened { journal, part_store, world, epoch, note } = opened;
+        let Opened { journal, part_store, world, epoch } = opened;
         let (world, views) = (Arc::new(world), Views::default());
         views.publish(View::new(epoch, world.clone()));
-        Ok(Self { config, embeddings, part_store, flow, world, views, epoch, peers, before: None, note, journal })
-    }
-
-    /// What the caller noted with the last epoch; null before the first.
-    #[must_use]
-    pub const fn note(&self) -> &Value {
-        &self.note
+        Ok(Self { config, embeddings, part_store, flow, world, views, epoch, peers, before: None, journal })
     }
 
     /// Where readers get the newest epoch.
@@ -245,29 +225,19 @@ impl Engine {
     ///
     /// # Errors
     /// Changes that cannot be, a budget that would be exceeded, files that cannot be read or written, here or in another process. Nothing has
-    /// changed then, in none.
+    /// changed then, in none. [`IncrementalError::Torn`] says that the folder must be opened again to know whether the epoch was made.
     pub fn apply(&mut self, changes: &[Change]) -> Result<Applied, IncrementalError> {
-        self.apply_noting(changes, Value::Null)
+        self.apply_with(changes, |_, _| Ok(()))
     }
 
-    /// [`Engine::apply`], with a note that is made durable in the same step: how far a feed was read, say. [`Engine::note`] gives it back.
-    /// What must come back to the bit is text or an integer: other numbers of JSON may differ in their last digit.
-    ///
-    /// # Errors
-    /// As [`Engine::apply`]. [`IncrementalError::Torn`] says that the folder must be opened again to know whether the epoch was made.
-    pub fn apply_noting(&mut self, changes: &[Change], note: Value) -> Result<Applied, IncrementalError> {
-        self.apply_with(changes, note, |_, _| Ok(()))
-    }
-
-    /// [`Engine::apply_noting`]; `prepare` sees the epoch before it is made durable: what it writes is there when the epoch is, and its error
+    /// [`Engine::apply`]; `prepare` sees the epoch before it is made durable: what it writes is there when the epoch is, and its error
     /// refuses the epoch.
     ///
     /// # Errors
-    /// As [`Engine::apply_noting`], and what `prepare` says.
+    /// As [`Engine::apply`], and what `prepare` says.
     pub fn apply_with(
         &mut self,
         changes: &[Change],
-        note: Value,
         prepare: impl FnOnce(&View, &Changelog) -> Result<(), IncrementalError>,
     ) -> Result<Applied, IncrementalError> {
         if let Some(journal) = &self.journal {
@@ -346,7 +316,7 @@ impl Engine {
             return Err(error);
         }
         let made = match &mut self.journal {
-            Some(journal) => journal.commit(&self.part_store, epoch, (&old, &next), &note),
+            Some(journal) => journal.commit(&self.part_store, epoch, (&old, &next)),
             None => Ok(()),
         };
         let failed_here = made.is_err();
@@ -362,7 +332,7 @@ impl Engine {
         // Parts of the new state outlive this process; those that only the old one has do not.
         old.set_lasting(false);
         next.set_lasting(true);
-        (self.world, self.epoch, self.note) = (next, epoch, note);
+        (self.world, self.epoch) = (next, epoch);
         self.views.publish(after);
         self.before = Some(old).filter(|_| self.peers.ranks() > 1);
         Ok(Applied { changelog, facts: delta_joined.all_facts, decided, refreshed, refreshed_vectors })

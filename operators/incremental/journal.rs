@@ -18,8 +18,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::damage::JournalError;
 use super::filed::Filed;
 use super::parts::PartStore;
@@ -37,7 +35,6 @@ const FOLD_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct JournalState {
     pub(super) epoch: Epoch,
-    pub(super) note: Value,
     /// The difference from nothing.
     pub(super) state: Delta,
 }
@@ -101,9 +98,9 @@ impl Journal {
         let mut numbers: Vec<u64> = names()?.iter().filter_map(|name| number_of(name)).collect();
         if numbers.is_empty() {
             let path = path_of(root, 0);
-            let (delta, above) = (Delta::default(), parent(root));
+            let above = parent(root);
             storage.sync_dir(&above).map_err(LedgerError::at("sync", &above))?;
-            let line = EpochLine { schema: SCHEMA_VERSION, epoch: 0, whole: true, note: Value::Null, delta };
+            let line = EpochLine::new(0, true, Delta::default());
             write_whole(&*storage, &path, &encoded(&path, &line)?).map_err(LedgerError::at("write", &path))?;
             numbers.push(0);
         }
@@ -146,13 +143,11 @@ impl Journal {
         part_store: &PartStore,
         epoch: Epoch,
         (old, next): (&World, &World),
-        note: &Value,
     ) -> Result<(), IncrementalError> {
         let filed = self.filed.after(part_store, old, next)?;
         part_store.sync()?;
         let delta = Delta::between((old, &self.filed), (next, &filed))?;
-        let line = EpochLine { schema: SCHEMA_VERSION, epoch, whole: false, note: note.clone(), delta };
-        let line = encoded(&self.path(), &line)?;
+        let line = encoded(&self.path(), &EpochLine::new(epoch, false, delta))?;
         if let Err(cause) = self.out.write_all(&line).and_then(|()| self.out.sync()) {
             let path = self.path();
             if let Err(second) = self.storage.truncate(&path, self.bytes) {
@@ -168,21 +163,19 @@ impl Journal {
         self.filed.set_lasting(false);
         filed.set_lasting(true);
         self.filed = filed;
-        self.fold(epoch, next, note);
+        self.fold(epoch, next);
         Ok(())
     }
 
     /// Folds the file if it is long. The epoch is durable already, so what goes wrong here concerns the next one.
-    fn fold(&mut self, epoch: Epoch, world: &World, note: &Value) {
+    fn fold(&mut self, epoch: Epoch, world: &World) {
         let long = |bytes: u64, whole: u64| bytes > 2 * whole && bytes - whole > FOLD_BYTES;
         if !long(self.bytes, self.whole_bytes) {
             return;
         }
         let path = path_of(&self.root, self.number + 1);
-        let whole = Delta::between((&World::default(), &Filed::default()), (world, &self.filed)).and_then(|delta| {
-            let line = EpochLine { schema: SCHEMA_VERSION, epoch, whole: true, note: note.clone(), delta };
-            Ok(encoded(&path, &line)?)
-        });
+        let whole = Delta::between((&World::default(), &Filed::default()), (world, &self.filed))
+            .and_then(|delta| Ok(encoded(&path, &EpochLine::new(epoch, true, delta))?));
         let whole = match whole {
             Ok(whole) => whole,
             Err(error) => {
@@ -240,12 +233,12 @@ fn newest(
 fn replay(path: &Path, lines: Vec<EpochLine>) -> Result<JournalState, IncrementalError> {
     let bad = |detail| IncrementalError::Journal { path: path.into(), detail };
     let mut all: Option<JournalState> = None;
-    for (line, EpochLine { epoch, whole, note, delta, .. }) in (1..).zip(lines) {
+    for (line, EpochLine { epoch, whole, delta, .. }) in (1..).zip(lines) {
         match &mut all {
-            None if whole => all = Some(JournalState { epoch, note, state: delta }),
+            None if whole => all = Some(JournalState { epoch, state: delta }),
             Some(all) if !whole && epoch == all.epoch + 1 => {
                 all.state.then(delta);
-                (all.epoch, all.note) = (epoch, note);
+                all.epoch = epoch;
             }
             _ => return Err(bad(JournalError::NotNext { line, epoch })),
         }

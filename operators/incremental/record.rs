@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::filed::Filed;
 use super::inputs::{Points, ShardInput, Split};
@@ -32,10 +31,17 @@ pub(super) struct EpochLine {
     pub(super) epoch: Epoch,
     /// Whether it is the difference from nothing: the first line of a file is, and no other.
     pub(super) whole: bool,
-    /// The caller's note.
-    pub(super) note: Value,
+    /// Always null: what older programs ask a line for.
+    note: (),
     /// What differs from the line before.
     pub(super) delta: Delta,
+}
+
+impl EpochLine {
+    /// The line of an epoch; `whole` if the difference is one from nothing.
+    pub(super) const fn new(epoch: Epoch, whole: bool, delta: Delta) -> Self {
+        Self { schema: SCHEMA_VERSION, epoch, whole, note: (), delta }
+    }
 }
 
 /// What came or changed, by what it goes by; `None` is what went.

@@ -11,8 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::budget::EpochBudget;
 use super::cuts::Cuts;
 use super::damage::JournalError;
@@ -46,7 +44,6 @@ pub(super) struct Opened {
     pub(super) part_store: PartStore,
     pub(super) world: World,
     pub(super) epoch: Epoch,
-    pub(super) note: Value,
 }
 
 impl Opened {
@@ -84,7 +81,7 @@ impl Opened {
             journal.filed = filed;
         }
         Feed::new(&mut world, flow, budget_bytes, round).run()?;
-        Ok(Self { journal, part_store, world, epoch: restored.epoch, note: restored.note })
+        Ok(Self { journal, part_store, world, epoch: restored.epoch })
     }
 }
 

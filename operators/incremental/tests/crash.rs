@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::naive::check;
 use super::reopened::{no_orphans, root};
 use super::script::{Pool, Trial};
@@ -22,7 +20,6 @@ struct Scene {
     name: &'static str,
     files: BTreeMap<PathBuf, Vec<u8>>,
     changes: Vec<Change>,
-    note: Value,
     before: Inputs,
     after: Inputs,
     number: u64,
@@ -69,17 +66,16 @@ fn scenes() -> (Vec<Scene>, Pool) {
             "restore" => vec![Change::Restore(vec![SampleId { ordinal: 0, index: 0 }], vec!["k5".into()])],
             "remove a benchmark" => vec![Change::RemoveBenchmark("new".into())],
             "drop the first split" => vec![Change::RemoveSplit("s0".into())],
-            _ => vec![trial.arrive(4)],
+            _ => vec![trial.arrive(4), trial.long_line(1_100_000)],
         };
-        let note = json!({ "epoch": number, "long": "x".repeat(if number > 10 { 1_100_000 } else { 0 }) });
         let (files, before) = (disk.files(), trial.inputs.clone());
         let after = before.after(&changes).unwrap();
         let from = disk.steps();
-        trial.engine.apply_noting(&changes, note.clone()).unwrap();
+        trial.engine.apply(&changes).unwrap();
         let steps = disk.steps() - from;
         trial.inputs = after.clone();
         check(&trial.engine.views().latest(), &after, &trial.pool, name);
-        scenes.push(Scene { name, files, changes, note, before, after, number, steps });
+        scenes.push(Scene { name, files, changes, before, after, number, steps });
     }
     trial.close();
     assert!(disk.files().contains_key(&root().join("journal.1.jsonl")), "it is folded");
@@ -103,9 +99,6 @@ impl Scene {
         let made = view.epoch() == self.number;
         assert!(made || view.epoch() + 1 == self.number, "{context}: epoch {}", view.epoch());
         check(&view, if made { &self.after } else { &self.before }, pool, context);
-        if made {
-            assert_eq!(engine.note(), &self.note, "{context}");
-        }
         drop(view);
         no_orphans(&root(), &**storage, context);
         (engine, made)
@@ -115,7 +108,7 @@ impl Scene {
     fn finish(&self, pool: &Pool, storage: &Arc<dyn Storage>, context: &str) -> bool {
         let (mut engine, made) = self.open(pool, storage, context);
         if !made {
-            engine.apply_noting(&self.changes, self.note.clone()).unwrap();
+            engine.apply(&self.changes).unwrap();
             check(&engine.views().latest(), &self.after, pool, context);
         }
         no_orphans(&root(), &**storage, context);
@@ -145,7 +138,7 @@ fn a_crash_at_any_step_leaves_the_epoch_before_or_after() {
                     let (disk, storage) = scene.disk();
                     let mut engine = open(&pool, &storage).unwrap();
                     disk.fail_at(Some((disk.steps() + step, fault)));
-                    let result = engine.apply_noting(&scene.changes, scene.note.clone());
+                    let result = engine.apply(&scene.changes);
                     let published = engine.views().latest().epoch() == scene.number;
                     assert_eq!(result.is_ok(), published, "{context}");
                     drop(engine);
@@ -194,13 +187,13 @@ fn a_full_or_read_only_disk_is_an_error_and_the_engine_goes_on_or_says_why_not()
                 let (disk, storage) = scene.disk();
                 let mut engine = open(&pool, &storage).unwrap();
                 disk.fail_at(Some((disk.steps() + step, fault)));
-                let result = engine.apply_noting(&scene.changes, scene.note.clone());
+                let result = engine.apply(&scene.changes);
                 disk.fail_at(None);
                 let (now, inputs) =
                     if result.is_ok() { (scene.number, &scene.after) } else { (scene.number - 1, &scene.before) };
                 assert_eq!(engine.views().latest().epoch(), now, "{context}");
                 check(&engine.views().latest(), inputs, &pool, &context);
-                let again = engine.apply_noting(&scene.changes, scene.note.clone());
+                let again = engine.apply(&scene.changes);
                 match again {
                     Ok(_) => {
                         went_on += 1;

@@ -125,6 +125,15 @@ impl Trial {
         )
     }
 
+    /// A shard without samples, under a name that makes the epoch's line in the journal as long as `bytes`; it replaces the one before it.
+    pub(super) fn long_line(&mut self, bytes: usize) -> Change {
+        let ordinal = 50; // beyond those that other changes are about
+        self.generation += 1;
+        self.pool.put(ordinal, self.generation, Vec::new());
+        let (name, generation) = ("x".repeat(bytes).into(), self.generation);
+        Change::Arrive(ordinal, ShardInput { name, generation, count: 0, rejected: Vec::new() })
+    }
+
     pub(super) fn benchmark(&mut self, name: String, radii: bool) -> Arc<Benchmark> {
         let points = 1 + self.dice.below(5);
         let vectors = (0..points).flat_map(|_| self.vector()).collect();

@@ -89,7 +89,7 @@ impl Watch<'_> {
             (split == Some(of)).then(|| cursor.as_ref().is_some_and(|cursor| lies_before(cursor, sample)))
         };
         let publishing = Cell::new(Duration::ZERO);
-        let applied = self.engine.apply_with(&changes, serde_json::Value::Null, |view, log| {
+        let applied = self.engine.apply_with(&changes, |view, log| {
             if !is_first {
                 return Ok(());
             }
