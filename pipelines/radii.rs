@@ -234,7 +234,7 @@ fn write_gap(config: &RadiiConfig, gaps: &[Gap]) -> Result<(), PipelineError> {
         gap.by_reference.iter().map(one).collect::<Vec<_>>()
     };
     let all: Vec<trommel_report::Gap> = gaps.iter().flat_map(of).collect();
-    for (name, text) in [("gap.svg", gap_picture("Similarity gap", &all)), ("gap.csv", gap_table(&all).csv())] {
+    for (name, text) in [("gap.svg", gap_picture(&all)), ("gap.csv", gap_table(&all).csv())] {
         let path = config.out.join(name);
         let mut file = Aside::create(&path).map_err(PipelineError::at(&path))?;
         file.write_all(text.as_bytes()).and_then(|()| file.commit()).map_err(PipelineError::at(&path))?;

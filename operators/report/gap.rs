@@ -20,6 +20,9 @@ pub struct Gap {
 /// Bins of histograms and tables.
 const BINS: usize = 50;
 
+/// What picture and table are called.
+const TITLE: &str = "Similarity gap";
+
 const WIDTH: f64 = 1240.0;
 const MARGIN: f64 = 30.0;
 const HEIGHT: f64 = 300.0;
@@ -55,7 +58,7 @@ fn span(gaps: &[Gap]) -> (f64, f64) {
 #[must_use]
 pub fn gap_table(gaps: &[Gap]) -> DataTable {
     let columns = ["benchmark", "reference", "low", "high", "points", "cumulative"];
-    let mut table = DataTable::new("gap", "Similarity gap", &columns);
+    let mut table = DataTable::new("gap", TITLE, &columns);
     for gap in gaps {
         let bins = Bins::of(&gap.radii, span(gaps));
         let (all, mut sum) = (gap.radii.len() as u64, 0);
@@ -76,10 +79,10 @@ pub fn gap_table(gaps: &[Gap]) -> DataTable {
 
 /// The picture: SVG, a row for each benchmark, all with the same axis.
 #[must_use]
-pub fn gap_picture(title: &str, gaps: &[Gap]) -> String {
+pub fn gap_picture(gaps: &[Gap]) -> String {
     let mut svg = Svg::default();
     let mut y = MARGIN + 26.0;
-    svg.text(MARGIN, y, Style::new(28.0, INK).bold(), title);
+    svg.text(MARGIN, y, Style::new(28.0, INK).bold(), TITLE);
     let mut references: Vec<&str> = Vec::new();
     let mut benchmarks: Vec<&str> = Vec::new();
     for gap in gaps {
@@ -138,7 +141,7 @@ pub fn gap_picture(title: &str, gaps: &[Gap]) -> String {
     let mut whole = Svg::default();
     whole.rect(0.0, 0.0, WIDTH, height, "fill=\"#f7f9fb\"");
     whole.body += &svg.body;
-    whole.document(WIDTH, height, title)
+    whole.document(WIDTH, height, TITLE)
 }
 
 /// A frame with its axes; places in it are given as shares of its width and height.
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_picture_has_a_curve_and_a_histogram_for_each() {
-        let picture = gap_picture("Similarity gap", &gaps());
+        let picture = gap_picture(&gaps());
         assert_eq!(picture.matches("<polyline").count(), 6);
         assert!(picture.contains("a, &lt;b&gt;") && picture.contains("val: 4 test points"));
         assert!(!picture.contains("NaN") && !picture.contains("inf"));

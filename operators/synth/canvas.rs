@@ -99,12 +99,12 @@ impl Mask {
         self.cover.chunks_exact(self.width.max(1)).enumerate().map(|(row, cover)| (self.y0 + row, cover))
     }
 
-    /// Blurred by `passes` boxes of half-width `reach` (a whole-picture mask).
-    pub(super) fn blurred(mut self, reach: usize, passes: usize) -> Self {
+    /// Blurred by two boxes of half-width `reach` (a whole-picture mask).
+    pub(super) fn blurred(mut self, reach: usize) -> Self {
         let (w, h) = (self.width, self.height);
         let mut line = vec![0.0f32; w.max(h)];
         let share = 1.0 / (2 * reach + 1) as f32;
-        for _ in 0..passes {
+        for _ in 0..2 {
             for row in self.cover.chunks_exact_mut(w.max(1)) {
                 box_line(row, &mut line[..w], reach, share);
                 row.copy_from_slice(&line[..w]);

@@ -118,9 +118,9 @@ fn photo(canvas: &mut Canvas, class: Class, placed: &[Placed<'_>], stands: bool,
         let pool = super::shape::Path::ellipse(middle - f64::from(light.x) * scale * 0.2, low, half, scale * 0.1);
         let mut foot = Mask::empty(w, h);
         foot.join(&Mask::fill(&[pool.points], w, h));
-        canvas.darken(&foot.blurred(reach, 2), 0.6, 0, 0);
+        canvas.darken(&foot.blurred(reach), 0.6, 0, 0);
     }
-    let cast = all.blurred(reach, 2);
+    let cast = all.blurred(reach);
     canvas.darken(&cast, 0.4, if left { away } else { -away }, away * 2 / 3);
     let fabric = chance.bits();
     let rough = chance.tone(0.04, 0.13);
@@ -312,7 +312,7 @@ fn texture(canvas: &mut Canvas, placed: &[Placed<'_>], size: f64, chance: &mut S
     canvas.each(|x, y, _| scaled(back.at(x, y), tone));
     canvas.soften(1.0);
     let all = silhouette(placed, canvas);
-    canvas.darken(&all.blurred(((size * 0.035) as usize).max(1), 2), 0.55, 1, 2);
+    canvas.darken(&all.blurred(((size * 0.035) as usize).max(1)), 0.55, 1, 2);
     let fill = [Pattern::of(chance, w, false), Pattern::of(chance, w, false)];
     let edge = hsv(chance.unit(), 0.4, 0.14);
     for (i, p) in placed.iter().enumerate() {

@@ -93,9 +93,9 @@ impl Stack {
     }
 }
 
-fn c_path(operation: &'static str, path: &Path) -> Result<CString, BridgeError> {
+fn c_path(path: &Path) -> Result<CString, BridgeError> {
     let text = path.to_str().ok_or("is not UTF-8").and_then(|text| CString::new(text).map_err(|_| "holds a zero byte"));
-    text.map_err(|what| BridgeError { operation, message: format!("the path {} {what}", path.display()) })
+    text.map_err(|what| BridgeError { operation: WRITE, message: format!("the path {} {what}", path.display()) })
 }
 
 /// Writes `value` to `path`, replacing it, in the format of `torch.save`. Not synced to the disk.
@@ -103,7 +103,7 @@ fn c_path(operation: &'static str, path: &Path) -> Result<CString, BridgeError> 
 /// # Errors
 /// A path that cannot be written, a full disk, values that the format does not know.
 pub fn write_pickle(path: &Path, value: &Value) -> Result<(), BridgeError> {
-    let path = c_path(WRITE, path)?;
+    let path = c_path(path)?;
     let mut stack = Stack::new()?;
     stack.push(value)?;
     // SAFETY: the stack lives; the path ends with a zero byte.
