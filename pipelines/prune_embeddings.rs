@@ -275,7 +275,9 @@ impl<'a> RunSetup<'a> {
             return Err(failure.into());
         }
         let join = self.joiner.as_deref().map(JoinReport::of);
-        Ok(Judged { summary, notices: self.notices(), stages: Box::new(JoinOnly(pool)), join })
+        let joining = Stage { busy_micros: pool.gauge().busy_micros, threads: pool.threads() };
+        let stages = Stages { join: joining, ..Stages::default() };
+        Ok(Judged { summary, notices: self.notices(), stages, join })
     }
 
     /// What is known of the embeddings before they are read. It is in no slice: the first one tells it.
@@ -291,15 +293,6 @@ impl<'a> RunSetup<'a> {
 
 /// Rows that a reader may have on their way whatever the others do.
 const QUANTUM_ROWS: u64 = 64;
-
-/// The one stage that works.
-struct JoinOnly(Pool);
-
-impl Stages for JoinOnly {
-    fn join(&self) -> Stage {
-        Stage { name: "join", busy_micros: self.0.gauge().busy_micros, threads: self.0.threads() }
-    }
-}
 
 /// Whose embeddings these are: all must be of one model.
 fn identity(

@@ -107,8 +107,8 @@ pub struct Judged {
     pub summary: CommitSummary,
     /// What was found before the first shard.
     pub notices: Notices,
-    /// Who tells where time went.
-    pub stages: Box<dyn Stages>,
+    /// What tells where time went.
+    pub stages: Stages,
     /// What the join did, where there was one.
     pub join: Option<JoinReport>,
 }
@@ -192,7 +192,7 @@ pub fn prune(
         start_seconds: progress.start_seconds(),
         seconds,
         samples_per_second,
-        spent: Spent::of(&*stages, seconds),
+        spent: Spent::of(stages, seconds),
         cores: Threading::of(machine),
         join,
     })

@@ -3,37 +3,28 @@
 use serde::Serialize;
 use trommel_decode::card::DecodedBy;
 
-/// A stage and how long it was busy.
-#[derive(Clone, Copy, Debug)]
+/// How long a stage was busy.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Stage {
-    /// Its name in reports.
-    pub name: &'static str,
     /// Busy time of all its threads together, in microseconds.
     pub busy_micros: u64,
     /// Threads, or lanes.
     pub threads: usize,
 }
 
-/// Whoever has stages that can be asked for their time.
-pub trait Stages {
+/// The stages of a run, at its end; one that a run does not have was never busy.
+#[derive(Clone, Debug, Default)]
+pub struct Stages {
     /// Decoding and resizing on the CPU.
-    fn decode(&self) -> Stage {
-        Stage { name: "decode", busy_micros: 0, threads: 1 }
-    }
+    pub decode: Stage,
     /// Decoding and resizing on a card, all its lanes together.
-    fn decode_on_card(&self) -> Stage {
-        Stage { name: "decode on the card", busy_micros: 0, threads: 1 }
-    }
+    pub decode_on_card: Stage,
     /// Embedding, on all devices.
-    fn embed(&self) -> Stage {
-        Stage { name: "embed", busy_micros: 0, threads: 1 }
-    }
+    pub embed: Stage,
     /// Joining with the benchmarks.
-    fn join(&self) -> Stage;
+    pub join: Stage,
     /// Which pictures a card decoded.
-    fn decoded_by(&self) -> Option<DecodedBy> {
-        None
-    }
+    pub decoded_by: Option<DecodedBy>,
 }
 
 /// Share of the run that each stage was busy: thread-seconds over seconds, 1.0 is one thread all the time.
@@ -55,18 +46,19 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// Reads the stages' gauges at the end of a run of `seconds`.
+    /// What the stages make of a run of `seconds`.
     #[must_use]
-    pub fn of(stages: &dyn Stages, seconds: f64) -> Self {
-        let all = [stages.decode(), stages.decode_on_card(), stages.embed(), stages.join()];
+    pub fn of(stages: Stages, seconds: f64) -> Self {
+        let Stages { decode, decode_on_card, embed, join, decoded_by } = stages;
         #[expect(clippy::cast_precision_loss)]
-        let busy = |stage: &Stage| stage.busy_micros as f64 / 1e6 / seconds.max(1e-9);
+        let busy = |stage: Stage| stage.busy_micros as f64 / 1e6 / seconds.max(1e-9);
         #[expect(clippy::cast_precision_loss)]
-        let each = |stage: &Stage| busy(stage) / stage.threads.max(1) as f64;
-        let busiest = all.iter().max_by(|a, b| each(a).total_cmp(&each(b))).filter(|stage| each(stage) >= 0.5);
-        let bottleneck = busiest.map_or("reading shards", |stage| stage.name).to_owned();
-        let [decode, decode_on_card, embed, join] = all.each_ref().map(busy);
-        Self { decode, decode_on_card, decoded_by: stages.decoded_by(), embed, join, bottleneck }
+        let each = |stage: Stage| busy(stage) / stage.threads.max(1) as f64;
+        let all = [("decode", decode), ("decode on the card", decode_on_card), ("embed", embed), ("join", join)];
+        let busiest = all.iter().max_by(|(_, a), (_, b)| each(*a).total_cmp(&each(*b)));
+        let bottleneck = busiest.filter(|(_, stage)| each(*stage) >= 0.5).map_or("reading shards", |(name, _)| name);
+        let [decode, decode_on_card, embed, join] = all.map(|(_, stage)| busy(stage));
+        Self { decode, decode_on_card, decoded_by, embed, join, bottleneck: bottleneck.to_owned() }
     }
 }
 

@@ -56,7 +56,7 @@ fn prune_together(
         let judge = Pruner::start(judging, shards.len())?;
         let input = judge.judging().input.clone();
         let summary = judge.run(Round { input, folder, wanted: shards, together, stop, progress, first })?;
-        let (notices, stages) = (judge.judging().notices.clone(), Box::new(judge.machinery().clone()));
+        let (notices, stages) = (judge.judging().notices.clone(), judge.machinery().stages());
         Ok(Judged { summary, notices, stages, join: judge.judging().joiner.as_deref().map(JoinReport::of) })
     })
 }

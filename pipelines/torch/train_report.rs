@@ -15,9 +15,9 @@ use trommel_train::{Course, RunEnd, TrainSummary};
 use crate::pass_count::PassCount;
 use crate::run_setup::Machinery;
 use crate::settled::Settled;
-use crate::time_spent::Spent;
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::progress::Progress;
+use trommel_pipelines::time_spent::Spent;
 
 /// How a training run ended.
 #[derive(Clone, Debug, Serialize)]
@@ -146,7 +146,7 @@ impl Ended<'_> {
             start_seconds: progress.start_seconds(),
             seconds,
             samples_per_second,
-            spent: Spent::of(machinery, seconds),
+            spent: Spent::of(machinery.stages(), seconds),
             cores,
             train_share: done.step_seconds / seconds.max(1e-9),
             train_wait_share: done.wait_seconds / seconds.max(1e-9),
