@@ -47,7 +47,7 @@ pub fn is_pictures(path: &Path) -> Result<bool, PipelineError> {
         return Ok(false);
     }
     let first = if pictures > 0 { format!(" (first: {first})") } else { String::new() };
-    Err(PipelineError::Usage(format!(
+    Err(PipelineError::usage(format!(
         "{}: {embeddings} files of embeddings, {pictures} pictures{first} and {shards} shards: give those that are meant, or move the \
          others away",
         path.display()
@@ -78,7 +78,7 @@ pub fn load_all(
 fn load_with_origin(named: &NamedPath, notices: &mut Notices) -> Result<(Benchmark, BenchmarkOrigin), PipelineError> {
     let place = format!("benchmark {}", named.name);
     if !with_array(&named.path).0.exists() {
-        return Err(PipelineError::Usage(format!("no such folder: {}", named.path.display())).within(place));
+        return Err(PipelineError::usage(format!("no such folder: {}", named.path.display())).within(place));
     }
     refuse_part(&named.path).map_err(|error| error.within(&place))?;
     whole(named)?;
@@ -107,7 +107,7 @@ pub(crate) fn as_judged(ledger: &Ledger) -> Result<Vec<Benchmark>, PipelineError
         let name = &due.name;
         let path = at("/record/benchmarks").get(name).and_then(|path| path.as_str().map(PathBuf::from));
         let path =
-            path.ok_or_else(|| PipelineError::Usage(format!("benchmark {name}: the run does not say where it was")))?;
+            path.ok_or_else(|| PipelineError::usage(format!("benchmark {name}: the run does not say where it was")))?;
         let place = format!("benchmark {name}");
         let set = EmbeddingSet::read(&path, open_set(&path).map_err(|error| error.within(&place))?)
             .map_err(|error| PipelineError::usage(error).within(&place))?;
@@ -118,7 +118,7 @@ pub(crate) fn as_judged(ledger: &Ledger) -> Result<Vec<Benchmark>, PipelineError
         } else {
             let path = path.display();
             let other = format!("{path} is not the benchmark any more that the run was judged against");
-            Err(PipelineError::Usage(other).within(place))
+            Err(PipelineError::usage(other).within(place))
         }
     };
     due.iter().map(of).collect()
@@ -168,7 +168,7 @@ pub(crate) fn open_set(path: &Path) -> Result<EmbeddingReader, PipelineError> {
 pub(crate) fn refuse_part(path: &Path) -> Result<(), PipelineError> {
     let file = with_array(path).0;
     match file.parent().filter(|folder| file.is_file() && folder.ends_with("embeddings")) {
-        Some(parts) if ledger_of(parts)?.is_some() => Err(PipelineError::Usage(format!(
+        Some(parts) if ledger_of(parts)?.is_some() => Err(PipelineError::usage(format!(
             "{}: a part of a run, which says more of its rows: give {}",
             path.display(),
             durable::parent(parts).display()
@@ -202,7 +202,7 @@ pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, Pipeline
     let plan: Plan = ledger.plan().map_err(PipelineError::usage)?;
     let missing: Vec<&ShardRef> = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).collect();
     let Some(first) = missing.first() else { return Ok(run_losses::of_run(&plan, ledger)) };
-    Err(PipelineError::Usage(format!(
+    Err(PipelineError::usage(format!(
         "{}: {} of {} shards are not embedded yet (first: {}); the command that began it goes on",
         path.display(),
         missing.len(),
@@ -249,7 +249,7 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
             let notices = finished(path, ledger).map_err(|error| error.within(format_args!("benchmark {name}")))?;
             if let Some((_, lost)) = notices.iter().find(|(_, notice)| notice.loss) {
                 let (text, count, first) = (&lost.text, lost.count, &lost.first);
-                return Err(PipelineError::Usage(format!(
+                return Err(PipelineError::usage(format!(
                     "benchmark {name}: when it was embedded it lost {text}: {count} (first: {first}), and copies of that would pass"
                 )));
             }
@@ -259,7 +259,7 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
     };
     let missing: Vec<(&String, &Reason)> = rejects.iter().filter(|(key, _)| !without.contains(key)).collect();
     if let Some((key, why)) = missing.first() {
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "benchmark {name}: {} of its pictures could not be embedded (first: {key}: {why}), and copies of them would pass; mend them, or \
              leave each out by name: --benchmark-without {name}/{key}",
             missing.len()
@@ -268,13 +268,13 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
     let mut gone = Notices::default();
     gone_from(path, "test points", &mut gone).map_err(|error| error.within(format_args!("benchmark {name}")))?;
     if let Some(line) = gone.lines().next() {
-        return Err(PipelineError::Usage(format!("benchmark {name}: {line}, and copies of these would pass")));
+        return Err(PipelineError::usage(format!("benchmark {name}: {line}, and copies of these would pass")));
     }
     match without.iter().find(|key| !rejects.contains_key(*key)) {
         Some(key) => {
             let wrong =
                 format!("--benchmark-without {name}/{key}: no picture of that key was rejected when it was embedded");
-            Err(PipelineError::Usage(wrong))
+            Err(PipelineError::usage(wrong))
         }
         None => Ok(()),
     }

@@ -82,7 +82,7 @@ impl FromStr for JoinOn {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "device" => Ok(Self::Device),
-            other => Err(PipelineError::Usage(format!("--join {other}: write auto, cpu or device"))),
+            other => Err(PipelineError::usage(format!("--join {other}: write auto, cpu or device"))),
         }
     }
 }

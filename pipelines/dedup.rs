@@ -170,7 +170,7 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
     let splits = files(&config.out, &config.formats, &["dedup"]).map_err(failed)?;
     let mut files: Vec<PathBuf> = splits.into_iter().flat_map(|(_, files)| files).collect();
     // The first names all.
-    let split = files.first().ok_or_else(|| PipelineError::Usage("--format: none was given".into()))?.clone();
+    let split = files.first().ok_or_else(|| PipelineError::usage("--format: none was given"))?.clone();
     let folder = durable::parent(&split).to_path_buf();
     let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
     let found = Searched::of(config, &folder, &|_| Ok(()), say, work)?;
@@ -321,13 +321,13 @@ fn identity(config: &DedupConfig, set: &Set, other: Option<&Set>) -> Result<Valu
     let known = one_model(&sets.chain(others).collect::<Vec<_>>(), assumed)?;
     if known.is_none() && assumed.is_none() {
         let path = &config.inputs[0];
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{path} does not say which model embedded it: say --assume-model NAME, and the split will"
         )));
     }
     if let Some(other) = other.filter(|other| other.vectors.dim() != set.vectors.dim()) {
         let (own, others) = (set.vectors.dim(), other.vectors.dim());
-        return Err(PipelineError::Usage(format!("vectors of {own} elements, and of {others} in the other set")));
+        return Err(PipelineError::usage(format!("vectors of {own} elements, and of {others} in the other set")));
     }
     Ok(known.map_or_else(|| json!({ "assumed": assumed }), |known| json!(known)))
 }

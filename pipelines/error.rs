@@ -45,40 +45,18 @@ impl ErrorKind {
 }
 
 /// What went wrong. Displayed, it says its own words and not those of its [`source`](Error::source); [`line`](Self::line) says all.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// A pipeline's own word of wrong usage or input.
-    #[error("{0}")]
-    Usage(String),
-    /// A pipeline's own word of something broken.
-    #[error("{0}")]
-    Failed(String),
-    /// A pipeline's own word of a process that is not there.
-    #[error("{0}")]
-    Lost(String),
-    /// A pipeline's own word of bytes that could not be had.
-    #[error("{0}")]
-    Unfinished(String),
-    /// Stopped by a signal.
-    #[error("interrupted")]
-    Interrupted,
-    /// Somebody else's error, or one at a place.
-    #[error(transparent)]
-    Caused(Caused),
-}
-
-/// An error of an operator, of the system or of a format, as a pipeline takes it.
 #[derive(Debug)]
-pub struct Caused {
+pub struct PipelineError {
     kind: ErrorKind,
     /// Where, or in doing what; `None`: the cause says so itself.
     place: Option<String>,
     /// What can be done about it.
     remedy: Option<String>,
+    /// A pipeline's own words, or an error of an operator, of the system or of a format.
     cause: Cause,
 }
 
-impl fmt::Display for Caused {
+impl fmt::Display for PipelineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Some(place) => f.write_str(place),
@@ -87,7 +65,7 @@ impl fmt::Display for Caused {
     }
 }
 
-impl Error for Caused {
+impl Error for PipelineError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self.place {
             Some(_) => Some(&*self.cause),
@@ -97,37 +75,52 @@ impl Error for Caused {
 }
 
 impl PipelineError {
-    /// An error of a kind, from another one or from words.
-    pub fn of(kind: ErrorKind, cause: impl Into<Cause>) -> Self {
-        Self::Caused(Caused { kind, place: None, remedy: None, cause: cause.into() })
+    fn of(kind: ErrorKind, cause: impl Into<Cause>) -> Self {
+        Self { kind, place: None, remedy: None, cause: cause.into() }
     }
 
-    /// A usage error because of another one.
+    /// A usage error, in words or because of another one.
     pub fn usage(cause: impl Into<Cause>) -> Self {
         Self::of(ErrorKind::Usage, cause)
     }
 
-    /// A failure because of another error.
+    /// A failure, in words or because of another error.
     pub fn failed(cause: impl Into<Cause>) -> Self {
         Self::of(ErrorKind::Failed, cause)
+    }
+
+    /// A process that is not there, in words or because of another error.
+    pub fn lost(cause: impl Into<Cause>) -> Self {
+        Self::of(ErrorKind::Lost, cause)
+    }
+
+    /// Bytes that could not be had, in words or because of another error.
+    pub fn unfinished(cause: impl Into<Cause>) -> Self {
+        Self::of(ErrorKind::Unfinished, cause)
+    }
+
+    /// A stop by a signal.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        Self::of(ErrorKind::Interrupted, "interrupted")
     }
 
     /// Goes on while nobody has asked for an end.
     ///
     /// # Errors
-    /// [`Interrupted`](Self::Interrupted) where somebody has, be it a soft one.
+    /// [`ErrorKind::Interrupted`] where somebody has, be it a soft one.
     pub fn if_ending(stop: &Stop) -> Result<(), Self> {
-        if stop.is_ending() { Err(Self::Interrupted) } else { Ok(()) }
+        if stop.is_ending() { Err(Self::interrupted()) } else { Ok(()) }
     }
 
     /// Goes on while the work of a part is whole.
     ///
     /// # Errors
-    /// [`Interrupted`](Self::Interrupted) where a stop ended it early; else why the first shard of `failed` could not be read.
+    /// [`ErrorKind::Interrupted`] where a stop ended it early; else why the first shard of `failed` could not be read.
     pub fn if_not_whole(interrupted: bool, failed: &BTreeMap<u64, String>) -> Result<(), Self> {
         match failed.first_key_value() {
-            _ if interrupted => Err(Self::Interrupted),
-            Some((_, why)) => Err(Self::Unfinished(why.clone())),
+            _ if interrupted => Err(Self::interrupted()),
+            Some((_, why)) => Err(Self::unfinished(why.clone())),
             None => Ok(()),
         }
     }
@@ -138,59 +131,39 @@ impl PipelineError {
         move |error| Self::failed(error).within(&path)
     }
 
-    /// The same, of the same kind, with the place before it: where it happened, or what was being done.
+    /// The same, of the same kind, with the place before it: where it happened, or what was being done. A stop has no place.
     #[must_use]
-    pub fn within(self, place: impl fmt::Display) -> Self {
-        let (kind, place) = (self.kind(), Some(place.to_string()));
-        match self {
-            Self::Interrupted => Self::Interrupted,
-            Self::Caused(Caused { place: None, remedy, cause, .. }) => {
-                Self::Caused(Caused { kind, place, remedy, cause })
-            }
-            Self::Caused(mut inner) => {
-                let remedy = inner.remedy.take();
-                Self::Caused(Caused { kind, place, remedy, cause: Box::new(inner) })
-            }
-            Self::Usage(words) | Self::Failed(words) | Self::Lost(words) | Self::Unfinished(words) => {
-                Self::Caused(Caused { kind, place, remedy: None, cause: words.into() })
-            }
+    pub fn within(mut self, place: impl fmt::Display) -> Self {
+        let (kind, place) = (self.kind, Some(place.to_string()));
+        match self.place {
+            _ if kind == ErrorKind::Interrupted => self,
+            None => Self { place, ..self },
+            Some(_) => Self { kind, place, remedy: self.remedy.take(), cause: self.into() },
         }
     }
 
     /// The same with what can be done about it, which is said last.
     #[must_use]
     pub fn with_remedy(self, remedy: impl fmt::Display) -> Self {
-        let (kind, remedy) = (self.kind(), Some(remedy.to_string()));
-        match self {
-            Self::Caused(caused) => Self::Caused(Caused { remedy, ..caused }),
-            words => Self::Caused(Caused { kind, place: None, remedy, cause: words.to_string().into() }),
-        }
+        Self { remedy: Some(remedy.to_string()), ..self }
     }
 
     /// Of which kind it is.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Usage(_) => ErrorKind::Usage,
-            Self::Failed(_) => ErrorKind::Failed,
-            Self::Lost(_) => ErrorKind::Lost,
-            Self::Unfinished(_) => ErrorKind::Unfinished,
-            Self::Interrupted => ErrorKind::Interrupted,
-            Self::Caused(caused) => caused.kind,
-        }
+        self.kind
     }
 
     /// The program's exit status.
     #[must_use]
     pub const fn status(&self) -> u8 {
-        self.kind().status()
+        self.kind.status()
     }
 
     /// All of it in one line for people: the place, what happened, each cause once, what can be done.
     #[must_use]
     pub fn line(&self) -> String {
-        let own = if let Self::Caused(caused) = self { caused.remedy.as_deref() } else { None };
-        let remedies = own.into_iter().chain(self.kind().remedy());
+        let remedies = self.remedy.as_deref().into_iter().chain(self.kind.remedy());
         remedies.fold(Causes(self).to_string(), |line, remedy| format!("{line}; {remedy}"))
     }
 }
@@ -231,13 +204,17 @@ mod tests {
             let error = error.within("there").with_remedy("do this").within("elsewhere");
             assert_eq!((error.kind(), error.status()), (kind, status));
         }
-        let words: [fn(String) -> PipelineError; 4] =
-            [PipelineError::Usage, PipelineError::Failed, PipelineError::Lost, PipelineError::Unfinished];
-        for made in words {
-            let (kind, around) = (made("why".into()).kind(), made("why".into()).within("there"));
-            assert_eq!((around.kind(), around.to_string()), (kind, "there".to_owned()));
+        for (made, kind) in [
+            (PipelineError::usage("why"), ErrorKind::Usage),
+            (PipelineError::failed("why"), ErrorKind::Failed),
+            (PipelineError::lost("why"), ErrorKind::Lost),
+            (PipelineError::unfinished("why"), ErrorKind::Unfinished),
+        ] {
+            assert_eq!((made.kind(), chain(&made)), (kind, vec!["why".to_owned()]));
+            let around = made.within("there");
+            assert_eq!((around.kind(), chain(&around)), (kind, vec!["there".to_owned(), "why".to_owned()]));
         }
-        assert_eq!(PipelineError::Interrupted.within("there").line(), "interrupted; the same command resumes");
+        assert_eq!(PipelineError::interrupted().within("there").line(), "interrupted; the same command resumes");
     }
 
     #[test]
@@ -255,7 +232,7 @@ mod tests {
         let twice = at.with_remedy("mend it").within("benchmark b");
         assert_eq!(chain(&twice), ["benchmark b", "run/plan.json", "gone"]);
         assert_eq!(twice.line(), "benchmark b: run/plan.json: gone; mend it");
-        let unread = PipelineError::Unfinished("a.tar".into()).within("pool");
+        let unread = PipelineError::unfinished("a.tar").within("pool");
         assert_eq!(unread.line(), "pool: a.tar; the same command tries again");
     }
 

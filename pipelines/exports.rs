@@ -23,7 +23,7 @@ pub(crate) fn refuse_stale(path: &Path, files: &[Piece], ledger: &Ledger) -> Res
     if rows == due {
         return Ok(());
     }
-    Err(PipelineError::Usage(format!(
+    Err(PipelineError::usage(format!(
         "{}: an export of {rows} embeddings, and its run has {due}; the same `trommel embed` writes it anew",
         path.display()
     )))

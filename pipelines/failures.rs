@@ -5,7 +5,7 @@ use std::path::Path;
 use trommel_ledger::LedgerError;
 use trommel_select::SelectError;
 
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::PipelineError;
 
 /// What is given as a run folder and is none.
 pub(crate) fn no_run(run: &Path, error: LedgerError) -> PipelineError {
@@ -25,7 +25,7 @@ pub(crate) fn failed(error: SelectError) -> PipelineError {
         | SelectError::NoSplit { .. }
         | SelectError::Table(_)
         | SelectError::Ledger(LedgerError::NoRun { .. }) => PipelineError::usage(error),
-        SelectError::Unfinished(_) => PipelineError::of(ErrorKind::Unfinished, error),
+        SelectError::Unfinished(_) => PipelineError::unfinished(error),
         SelectError::Columnar(ref table) if table.io_cause().is_none() => PipelineError::usage(error),
         SelectError::Changed(_)
         | SelectError::Ledger(_)

@@ -137,7 +137,7 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
             items += 1;
             let (bytes, class) = content.map_err(|why| PipelineError::usage(why).within(&seen.place))?;
             let extension = extension(&bytes).ok_or_else(|| {
-                PipelineError::Usage(format!(
+                PipelineError::usage(format!(
                     "{}: no picture of a format that readers of shards look for, {IMAGE_KEYS}",
                     seen.place
                 ))
@@ -170,7 +170,7 @@ fn choose(config: &InjectConfig, items: Items) -> Result<HashSet<u64>, PipelineE
         Items::Share(share) => share.of(pictures),
     };
     if wanted == 0 || wanted > pictures {
-        return Err(PipelineError::Usage(format!("--items: {wanted} of {pictures} pictures")));
+        return Err(PipelineError::usage(format!("--items: {wanted} of {pictures} pictures")));
     }
     draws.sort_unstable();
     Ok(draws.into_iter().take(usize::try_from(wanted).unwrap_or(usize::MAX)).map(|(_, number)| number).collect())
@@ -183,7 +183,7 @@ fn extension(bytes: &[u8]) -> Option<&'static str> {
 }
 
 fn check(config: &InjectConfig) -> Result<(), PipelineError> {
-    let wrong = |why: String| Err(PipelineError::Usage(why));
+    let wrong = |why: String| Err(PipelineError::usage(why));
     if !is_word(&config.set) {
         return wrong(format!("--name {}: letters, digits, `_` and `-`, for it stands in keys", config.set));
     }
@@ -204,7 +204,7 @@ pub fn check_caption(caption: &str) -> Result<(), PipelineError> {
         return Ok(());
     }
     let wrong = format!("caption `{caption}`: write {{class}} where the class belongs, and no other brace");
-    Err(PipelineError::Usage(wrong))
+    Err(PipelineError::usage(wrong))
 }
 
 /// Marks the folder as this set's, or refuses it. Shards of an earlier start go: the pictures may be fewer now, and its last shards would
@@ -218,13 +218,13 @@ fn begin(config: &InjectConfig) -> Result<(OutFolder, Value), PipelineError> {
     let failed = PipelineError::at(out);
     let made = OutFolder::locked(out, LOCK).map_err(&failed)?;
     let mut made = made.ok_or_else(|| {
-        PipelineError::Failed(format!("{}: another `trommel inject` is writing there", out.display()))
+        PipelineError::failed(format!("{}: another `trommel inject` is writing there", out.display()))
     })?;
     let mut files: Vec<fs::DirEntry> = fs::read_dir(out).and_then(Iterator::collect).map_err(&failed)?;
     files.retain(|file| file.file_name() != LOCK);
     if !files.is_empty() && made_with(out).as_ref() != Some(&settings) {
         let out = out.display();
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{out} is not empty and was not made with these settings; name another folder"
         )));
     }

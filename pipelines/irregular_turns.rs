@@ -92,7 +92,7 @@ pub fn read(run: &Path) -> Result<Option<Begun>, PipelineError> {
     let head: Head = serde_json::from_str(lines.next().unwrap_or_default()).map_err(bad)?;
     if head.schema != SCHEMA {
         let shown = path.display();
-        return Err(PipelineError::Usage(format!("{shown}: schema {}, this program reads {SCHEMA}", head.schema)));
+        return Err(PipelineError::usage(format!("{shown}: schema {}, this program reads {SCHEMA}", head.schema)));
     }
     let turns = lines.map(serde_json::from_str).collect::<Result<_, _>>().map_err(bad)?;
     Ok(Some((head.since, turns)))

@@ -43,7 +43,7 @@ pub fn kept_maxima<'n>(
             None => None,
             Some(Some(Kept::Rows(rows))) => Some(rows),
             Some(Some(_)) => {
-                return Err(PipelineError::Failed("the split does not say where its samples stand".into()));
+                return Err(PipelineError::failed("the split does not say where its samples stand"));
             }
             Some(None) => continue,
         };
@@ -57,7 +57,7 @@ pub fn kept_maxima<'n>(
         }
         if let Some(kept) = places.next() {
             let (key, came) = (&kept.key, next - first);
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{name}/{key}: the run has no embedding of this sample, which the split keeps ({came} of the shard have one)"
             )));
         }

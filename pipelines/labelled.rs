@@ -14,7 +14,7 @@ use trommel_shard::classified::{Classified, ClassifiedError, Labelled, captioned
 use trommel_shard::folders::{Folders, Picture};
 use trommel_shard::samples::GroupConfig;
 
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::PipelineError;
 
 /// What is said of the classes beside the pictures.
 #[derive(Clone, Debug, Default)]
@@ -75,14 +75,14 @@ impl LabelledPictures {
             },
             Err(ClassifiedError::Malformed { .. }) if matches!(captioned(data), Ok(Some(_))) => {
                 let wrong = format!("{}: pictures with captions and without classes: --retrieval", data.display());
-                Err(PipelineError::Usage(wrong))
+                Err(PipelineError::usage(wrong))
             }
             Err(error) => Err(error.into()),
         }
     }
 
     fn of_shards(data: &Path, set: Classified, names: &ClassNames) -> Result<Self, PipelineError> {
-        let usage = |what: &str| Err(PipelineError::Usage(format!("{}: {what}", data.display())));
+        let usage = |what: &str| Err(PipelineError::usage(format!("{}: {what}", data.display())));
         if !names.table.is_empty() {
             return usage(
                 "a table of class folders says nothing of tars, whose classes are numbers: --classnames FILE",
@@ -99,7 +99,7 @@ impl LabelledPictures {
         let folders = Folders::find(data, &GroupConfig::default()).map_err(PipelineError::usage)?;
         // As ImageFolder: a class of which nothing is there would not be guessed, and every other class would gain.
         if let Some(empty) = folders.notices.get("empty_class") {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{}: {} class folders hold no picture (first: {}); put its pictures there, or take the folder away",
                 data.display(),
                 empty.count,
@@ -118,19 +118,19 @@ impl LabelledPictures {
         order.iter().enumerate().for_each(|(class, &at)| classes[at] = class);
         let class_names = match (names.table.is_empty(), names.list.is_empty()) {
             (false, false) => {
-                return Err(PipelineError::Usage("--classnames and --class-table: give one of them".into()));
+                return Err(PipelineError::usage("--classnames and --class-table: give one of them"));
             }
             (false, true) => by_table(&order, &called, &names.table, &mut notices)?,
             (true, false) if names.list.len() != called.len() => {
                 let (names, folders) = (names.list.len(), called.len());
-                return Err(PipelineError::Usage(format!("{names} class names for {folders} class folders")));
+                return Err(PipelineError::usage(format!("{names} class names for {folders} class folders")));
             }
             (true, false) => names.list.clone(),
             (true, true) => {
                 if let Some(&first) = order.first()
                     && called.iter().all(|name| is_wordnet_id(name))
                 {
-                    return Err(PipelineError::Usage(format!(
+                    return Err(PipelineError::usage(format!(
                         "{}: class folders are called by WordNet's identifiers ({}), which no caption holds; --class-table or --classnames \
                          (class_table, classnames) says what they are",
                         data.display(),
@@ -184,8 +184,7 @@ impl LabelledPictures {
                         if !wanted(&key, class) {
                             continue;
                         }
-                        let unread =
-                            |error: io::Error| PipelineError::of(ErrorKind::Unfinished, error).within(path.display());
+                        let unread = |error: io::Error| PipelineError::unfinished(error).within(path.display());
                         let size = std::fs::metadata(&path).map_err(unread)?.len();
                         let content = if size > limits.max_bytes {
                             Err(format!("{size} bytes, above the limit of {}", limits.max_bytes).into())
@@ -204,7 +203,7 @@ impl LabelledPictures {
 impl From<ClassifiedError> for PipelineError {
     fn from(error: ClassifiedError) -> Self {
         match error {
-            ClassifiedError::Unavailable { .. } => Self::of(ErrorKind::Unfinished, error),
+            ClassifiedError::Unavailable { .. } => Self::unfinished(error),
             ClassifiedError::Malformed { .. } | ClassifiedError::BlankName { .. } | ClassifiedError::Plan(_) => {
                 Self::usage(error)
             }
@@ -222,7 +221,7 @@ fn by_table(
     let missing: Vec<&str> = called.iter().copied().filter(|folder| !table.contains_key(*folder)).collect();
     if let Some(first) = missing.first() {
         let count = missing.len();
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "--class-table: {count} class folders are not in it (first: {first})"
         )));
     }

@@ -36,7 +36,7 @@ pub fn templates(path: &Path) -> Result<Vec<String>, PipelineError> {
         } else {
             return Ok(template);
         };
-        Err(PipelineError::Usage(format!("{place}: `{text:.80}` {wrong}; a template a line or a JSON list is read")))
+        Err(PipelineError::usage(format!("{place}: `{text:.80}` {wrong}; a template a line or a JSON list is read")))
     };
     entries.into_iter().map(template).collect()
 }
@@ -56,7 +56,7 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
         let bracket = matches!(text.as_str(), "(" | ")" | "]" | "{" | "}") || text.ends_with(['[', '(', '{']);
         if bracket || is_quoted(&text) {
             let wrong = "is no class name: one a line without quotes, or a JSON list of them";
-            return Err(PipelineError::Usage(format!("{place}: `{text:.80}` {wrong}")));
+            return Err(PipelineError::usage(format!("{place}: `{text:.80}` {wrong}")));
         }
         Ok(text)
     };
@@ -64,7 +64,7 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
     if let Some(first) = names.first().filter(|_| are_rows(&names)) {
         let wrong =
             "begins with a number or an id as all lines do, which is no part of a class name: leave that column out";
-        return Err(PipelineError::Usage(format!("{}: `{first:.80}` {wrong}", path.display())));
+        return Err(PipelineError::usage(format!("{}: `{first:.80}` {wrong}", path.display())));
     }
     Ok(names)
 }
@@ -85,11 +85,11 @@ pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineErro
     let (file, mut table) = (path.display(), BTreeMap::new());
     let mut add = |place: String, folder: String, name: String| match table.insert(folder.clone(), name) {
         None => Ok(()),
-        Some(_) => Err(PipelineError::Usage(format!("{place}: folder `{folder:.80}` stands there twice"))),
+        Some(_) => Err(PipelineError::usage(format!("{place}: folder `{folder:.80}` stands there twice"))),
     };
     if text.trim_start().starts_with('{') {
         let Pairs::<Value>(pairs) = serde_json::from_str(&text).map_err(|error| {
-            PipelineError::Usage(format!("{file}: no JSON object of folders with their names ({error})"))
+            PipelineError::usage(format!("{file}: no JSON object of folders with their names ({error})"))
         })?;
         for (key, value) in pairs {
             let (folder, name) = match value {
@@ -98,7 +98,7 @@ pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineErro
             };
             if folder.trim().is_empty() || name.trim().is_empty() {
                 let wrong = format!("{file}: folder `{folder:.80}` with the name `{name:.80}`: neither may be blank");
-                return Err(PipelineError::Usage(wrong));
+                return Err(PipelineError::usage(wrong));
             }
             add(file.to_string(), folder, name)?;
         }
@@ -109,13 +109,13 @@ pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineErro
             let (folder, name) = parts.map(|(folder, name)| (folder.trim(), name.trim())).unwrap_or_default();
             if folder.is_empty() || name.is_empty() {
                 let wrong = "write FOLDER NAME, with a tab, a comma or a space between";
-                return Err(PipelineError::Usage(format!("{place}: `{line:.80}`: {wrong}")));
+                return Err(PipelineError::usage(format!("{place}: `{line:.80}`: {wrong}")));
             }
             add(place, folder.to_owned(), name.to_owned())?;
         }
     }
     if table.is_empty() {
-        return Err(PipelineError::Usage(format!("{file}: holds no class")));
+        return Err(PipelineError::usage(format!("{file}: holds no class")));
     }
     Ok(table)
 }
@@ -183,7 +183,7 @@ pub fn words(path: &Path, what: &str) -> Result<Vec<String>, PipelineError> {
         let is_json = ["[\"", "{\"", "[{", "[["].iter().any(|start| line.starts_with(start));
         if is_code || is_json || is_quoted(&line) || line.contains('\t') {
             let wrong = format!("is no {what}: one a line without quotes or columns, or a JSON list of them");
-            return Err(PipelineError::Usage(format!("{place}: `{line:.80}` {wrong}")));
+            return Err(PipelineError::usage(format!("{place}: `{line:.80}` {wrong}")));
         }
         Ok(line)
     };
@@ -206,10 +206,10 @@ fn entries(path: &Path, text: &str, what: &str) -> Result<Vec<(String, String)>,
         lines(path, text).collect()
     };
     if let Some((place, _)) = entries.iter().find(|(_, text)| text.trim().is_empty()) {
-        return Err(PipelineError::Usage(format!("{place}: is blank, and a {what} is due")));
+        return Err(PipelineError::usage(format!("{place}: is blank, and a {what} is due")));
     }
     if entries.is_empty() {
-        return Err(PipelineError::Usage(format!("{file}: holds no {what}")));
+        return Err(PipelineError::usage(format!("{file}: holds no {what}")));
     }
     Ok(entries)
 }
@@ -220,7 +220,7 @@ const MAX_LIST_BYTES: u64 = 1 << 30;
 /// A list's text, without a byte-order mark.
 fn text(path: &Path, what: &str) -> Result<String, PipelineError> {
     let unread = |error: io::Error| PipelineError::usage(error).within(path.display());
-    let wrong = |detail: String| PipelineError::Usage(format!("{}: {detail}", path.display()));
+    let wrong = |detail: String| PipelineError::usage(format!("{}: {detail}", path.display()));
     let file = File::open(path).map_err(unread)?;
     let mut bytes = Vec::new();
     file.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes).map_err(unread)?;
@@ -257,13 +257,13 @@ enum Word {
 fn json(path: &Path, text: &str, what: &str) -> Result<Vec<String>, PipelineError> {
     let list: Vec<Word> = serde_json::from_str(text).map_err(|error| {
         let file = path.display();
-        PipelineError::Usage(format!("{file}: no JSON list of {what}s ({error}); one a line is read too"))
+        PipelineError::usage(format!("{file}: no JSON list of {what}s ({error}); one a line is read too"))
     })?;
     let word = |word| match word {
         Word::Text(text) => Ok(text),
         Word::Number(number) if number.is_f64() => {
             let file = path.display();
-            Err(PipelineError::Usage(format!(
+            Err(PipelineError::usage(format!(
                 "{file}: {number} is no {what}: a number as a word is whole and below 2^64; quote it"
             )))
         }

@@ -128,7 +128,7 @@ impl MemoryPlan {
     /// the minimum and its parts.
     pub fn credit_bytes(&self) -> Result<u64, PipelineError> {
         if let Some(card) = self.card.as_ref().filter(|card| card.needed_bytes() > card.total_bytes) {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{} has {} for this process, this run needs at least {} of it ({card}); a smaller --embed-batch, a smaller --batch or a larger --accum-freq needs less",
                 card.name,
                 text::bytes(card.total_bytes),
@@ -137,7 +137,7 @@ impl MemoryPlan {
         }
         let minimum = self.minimum_bytes();
         if self.budget_bytes < minimum {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "--memory {} is too little for this run, it needs at least {} ({self})",
                 text::bytes(self.budget_bytes),
                 bytes_up(minimum)
@@ -184,7 +184,7 @@ pub fn budget_bytes(memory: Option<&str>) -> Result<u64, PipelineError> {
 /// # Errors
 /// When the text is no size.
 pub fn parse_bytes(text: &str) -> Result<u64, PipelineError> {
-    let bad = || PipelineError::Usage(format!("`{text}` is no size; write it like 8GiB, 512MiB or 1000000"));
+    let bad = || PipelineError::usage(format!("`{text}` is no size; write it like 8GiB, 512MiB or 1000000"));
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| bad())?;

@@ -26,7 +26,7 @@ impl NamedPath {
             Some((name, path)) if !name.is_empty() && !path.is_empty() => {
                 Ok(Self { name: name.into(), path: path.into(), without: Vec::new() })
             }
-            _ => Err(PipelineError::Usage(format!("--benchmark {text}: write it as NAME=DIR"))),
+            _ => Err(PipelineError::usage(format!("--benchmark {text}: write it as NAME=DIR"))),
         }
     }
 
@@ -56,7 +56,7 @@ impl NamedPath {
         match all.iter().find(|named| !names.insert(named.name.as_str())) {
             Some(again) => {
                 let wrong = format!("two {what} are called {}: give each a name of its own (NAME=DIR)", again.name);
-                Err(PipelineError::Usage(wrong))
+                Err(PipelineError::usage(wrong))
             }
             None => Ok(all),
         }
@@ -75,7 +75,7 @@ impl NamedPath {
                 (Some(named), Some((_, key))) => named.without.push(key.to_owned()),
                 _ => {
                     let wrong = format!("--benchmark-without {text}: no benchmark is called so; write it as NAME/KEY");
-                    return Err(PipelineError::Usage(wrong));
+                    return Err(PipelineError::usage(wrong));
                 }
             }
         }

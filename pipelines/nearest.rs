@@ -23,7 +23,7 @@ use crate::past_run::PastRun;
 /// keys that are not known any more, or two points of one key.
 pub fn similarities(text: &str) -> Result<(HashMap<String, f64>, Notices), PipelineError> {
     let place = format!("--nearest {text}");
-    let wrong = |what: String| PipelineError::Usage(what).within(&place);
+    let wrong = |what: String| PipelineError::usage(what).within(&place);
     // Whoever reads a file names it.
     let unread = |error: ColumnarError| PipelineError::usage(error).within("--nearest");
     if let Some((run, name)) = text.rsplit_once('@').filter(|_| !Path::new(text).exists()) {
@@ -63,7 +63,7 @@ fn by_key(points: impl IntoIterator<Item = (String, f64)>) -> Result<HashMap<Str
     let mut near = HashMap::new();
     for (key, similarity) in points {
         if near.insert(key.clone(), similarity).is_some() {
-            return Err(PipelineError::Usage(format!("two test points have the key {key}")));
+            return Err(PipelineError::usage(format!("two test points have the key {key}")));
         }
     }
     Ok(near)

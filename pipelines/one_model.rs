@@ -15,7 +15,7 @@ pub fn one_model<'a>(
     sets: &[(impl Display, Option<&'a Identity>)],
     assumed: Option<&str>,
 ) -> Result<Option<&'a Identity>, PipelineError> {
-    let wrong = |text: String| Err(PipelineError::Usage(text));
+    let wrong = |text: String| Err(PipelineError::usage(text));
     let Some((first, known)) = sets.iter().find_map(|(set, identity)| Some((set, (*identity)?))) else {
         return match sets {
             [(first, _), _, ..] if assumed.is_none() => wrong(format!(

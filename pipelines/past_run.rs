@@ -242,7 +242,7 @@ fn read(folder: &Path, due: &Due) -> Result<Named, PipelineError> {
         Ok(Named { keys, labels, radii })
     } else {
         let folder = folder.display();
-        Err(PipelineError::Usage(format!("{folder} is not the benchmark any more that the run was judged against")))
+        Err(PipelineError::usage(format!("{folder} is not the benchmark any more that the run was judged against")))
     }
 }
 

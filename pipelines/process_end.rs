@@ -64,7 +64,7 @@ impl Ending {
         let _said_once = self.leaving.lock();
         let line = escape_controls(&loss.to_string()).into_owned();
         let is_usage = loss.status == Some(ErrorKind::Usage.status());
-        (self.leave)(if is_usage { PipelineError::Usage(line) } else { PipelineError::Lost(line) })
+        (self.leave)(if is_usage { PipelineError::usage(line) } else { PipelineError::lost(line) })
     }
 
     /// A failure here, which the others are told.
@@ -83,9 +83,9 @@ impl Ending {
         if text.starts_with("timely communication error") {
             std::thread::sleep(HEARTBEAT_PATIENCE);
             let text = escape_controls(text);
-            (self.leave)(PipelineError::Lost(format!("the connection to another process broke ({text})")));
+            (self.leave)(PipelineError::lost(format!("the connection to another process broke ({text})")));
         }
-        let error = PipelineError::Failed(format!("thread {thread}: {text}"));
+        let error = PipelineError::failed(format!("thread {thread}: {text}"));
         clusters.iter().for_each(|control| control.say_failure(&error.line(), error.status()));
         (self.leave)(error)
     }

@@ -103,7 +103,7 @@ impl<'a> RunSetup<'a> {
         for named in &config.benchmarks {
             if is_pictures(&named.path)? {
                 let (name, path) = (&named.name, named.path.display());
-                return Err(PipelineError::Usage(format!(
+                return Err(PipelineError::usage(format!(
                     "benchmark {name}: {path} is pictures, and nothing is embedded where stored embeddings are pruned: `trommel embed {path} \
                      -o DIR --model M` with their model first"
                 )));
@@ -115,7 +115,7 @@ impl<'a> RunSetup<'a> {
         if let Some(benchmark) = benchmarks.iter().find(|benchmark| benchmark.dim != stored.dim) {
             let (name, found, dim) = (&benchmark.name, benchmark.dim, stored.dim);
             let what = format!("benchmark {name} has {found} dimensions, the embeddings have {dim}");
-            return Err(PipelineError::Usage(format!("{what}: embed both with the same model")));
+            return Err(PipelineError::usage(format!("{what}: embed both with the same model")));
         }
         let identity = identity(&stored, &benchmarks, config.embedder.assume_model.as_deref())?;
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;

@@ -136,7 +136,7 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     }
     if config.round_as_stored && of_f32 == 0 {
         let what = "--round-like: no reference is stored as f32; what is stored as f16 is rounded already, and pictures are rounded here";
-        return Err(PipelineError::Usage(what.into()));
+        return Err(PipelineError::usage(what));
     }
     let mut gaps = Vec::new();
     for ((benchmark, origin), by_reference) in benchmarks.iter().zip(&origins).zip(by_reference) {
@@ -207,7 +207,7 @@ fn measure(
         let first = notices.get("reference_rows").map(|bad| bad.first.as_str()).unwrap_or_default();
         let path = reference.path.display();
         let wrong = format!("{path}: none of its {rows} rows has a direction (first: {first})");
-        return Err(PipelineError::Usage(wrong).within(place));
+        return Err(PipelineError::usage(wrong).within(place));
     }
     let (text, path) = ("reference rows that are taken down, left out", reference.path.display().to_string());
     notices.note("reference_taken_down", text, path, reader.notes().left_out_rows);

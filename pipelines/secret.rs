@@ -29,7 +29,7 @@ pub fn checked(given: &[u8]) -> Result<Secret, PipelineError> {
     if given.len() < LEAST_CHARACTERS {
         let what =
             format!("{VARIABLE} is shorter than {LEAST_CHARACTERS} characters: `openssl rand -hex 32` makes one");
-        return Err(PipelineError::Usage(what));
+        return Err(PipelineError::usage(what));
     }
     Ok(Secret::new(given))
 }
@@ -53,7 +53,7 @@ pub fn of_run(run: &Path, seat: &ClusterConfig) -> Result<Secret, PipelineError>
             make(run, &path)
                 .map_err(|error| PipelineError::usage(error).within(format_args!("cannot make {}", path.display())))?;
         } else if Instant::now() >= deadline {
-            return Err(PipelineError::Lost(format!(
+            return Err(PipelineError::lost(format!(
                 "process 0 ({}) has not made {} within {} s: all processes need the same run folder, or {VARIABLE}",
                 seat.coordinator,
                 path.display(),
@@ -73,7 +73,7 @@ fn read(path: &Path) -> Result<Option<Secret>, PipelineError> {
     let me = unsafe { libc::geteuid() };
     if !metadata.is_file() || metadata.uid() != me || metadata.mode() & 0o077 != 0 {
         let what = format!("{}: not a file of this user alone: remove it, or chmod 600", path.display());
-        return Err(PipelineError::Usage(what));
+        return Err(PipelineError::usage(what));
     }
     let secret = text.strip_suffix('\n').filter(|secret| secret.len() >= LEAST_CHARACTERS);
     Ok(secret.map(|secret| Secret::new(secret.as_bytes())))

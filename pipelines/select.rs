@@ -99,7 +99,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     let splits = named(&config.rules).map_err(PipelineError::usage)?;
     let run = OpenRun::open(&config.run, &config.without)?;
     if let Some(name) = run.unknown.first() {
-        return Err(PipelineError::Usage(format!("--without {name}: {} has no such shard", config.run.display())));
+        return Err(PipelineError::usage(format!("--without {name}: {} has no such shard", config.run.display())));
     }
     run.refuse_unfinished(splits.iter().map(|(_, selection)| selection))?;
     let names: Vec<&str> = splits.iter().map(|(name, _)| name.as_str()).collect();
@@ -110,7 +110,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     let mut written: Vec<PathBuf> = files.iter().flat_map(|(_, files)| files.clone()).chain(beside).collect();
     written.sort_unstable();
     if let Some([twice, _]) = written.array_windows().find(|[a, b]| a == b) {
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "two rules have {} as their file: give them other names",
             twice.display()
         )));
@@ -118,7 +118,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     let benchmarks = if config.items { run.benchmarks_for_items(&config.reading, &files)? } else { Vec::new() };
     let folder = match files.first().and_then(|files| files.1.first()) {
         Some(file) => durable::parent(file).to_path_buf(),
-        None => return Err(PipelineError::Usage("nothing to select: give --rule".into())),
+        None => return Err(PipelineError::usage("nothing to select: give --rule")),
     };
     let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
     let sorting =

@@ -46,7 +46,7 @@ impl SplitFile {
     pub fn open(path: &Path) -> Result<Self, PipelineError> {
         if path.is_dir() {
             let path = path.display();
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "--split {path}: a folder; --decisions {path} takes over what a run decided"
             )));
         }
@@ -56,7 +56,7 @@ impl SplitFile {
             Some(Format::Uids | Format::Keys | Format::KeysAlone) | None => Self::of_list(file)?,
         };
         match split.config.count {
-            0 => Err(PipelineError::Usage(format!("{}: it keeps no sample", split.path.display()))),
+            0 => Err(PipelineError::usage(format!("{}: it keeps no sample", split.path.display()))),
             _ => Ok(split),
         }
     }
@@ -69,7 +69,7 @@ impl SplitFile {
         let are_keys = membership.lists_keys() || membership.keys_alone().is_some();
         if let Some(head) = head.as_ref().filter(|head| are_keys && head.count != count) {
             let (path, due) = (file.display(), head.count);
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{path}: it has {count} lines, and its .split.json tells of {due} samples"
             )));
         }
@@ -91,7 +91,7 @@ impl SplitFile {
         for row in read_rows(&table).map_err(failed)? {
             let SplitRow { shard, index, key } = row.map_err(failed)?;
             if last.as_ref().is_some_and(|(before, at)| (before, *at) >= (&shard, index)) {
-                return Err(PipelineError::Usage(format!(
+                return Err(PipelineError::usage(format!(
                     "{}: its rows are not in the order of (shard, index)",
                     table.display()
                 )));
@@ -104,7 +104,7 @@ impl SplitFile {
             last = Some((shard, index));
         }
         if (count, &hash.finish()) != (head.count, &head.keys_sha256) {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{}: its rows are not those that it tells of ({} samples, keys {})",
                 table.display(),
                 head.count,
@@ -139,7 +139,7 @@ impl SplitFile {
         let differs = |(name, there): &(&String, &Value)| here.get(name.as_str()) != Some(there);
         match self.head.iter().flat_map(|head| &head.reading).find(differs) {
             None => Ok(()),
-            Some((name, there)) => Err(PipelineError::Usage(format!(
+            Some((name, there)) => Err(PipelineError::usage(format!(
                 "{}: its samples were read with {name} {there}, here it is {}",
                 self.path.display(),
                 here.get(name.as_str()).unwrap_or(&Value::Null)
@@ -154,7 +154,7 @@ impl SplitFile {
     /// A shard that the split names, and the plan has not.
     pub fn plan_of(&self, plan: &Plan) -> Result<(Plan, Notices), PipelineError> {
         let missing = |missing: String, first: &str| {
-            Err(PipelineError::Usage(format!(
+            Err(PipelineError::usage(format!(
                 "{}: {missing} not among those that were given (first: {first}); shards are known by their names, NAME=SHARDS gives one \
                  another{}",
                 self.path.display(),

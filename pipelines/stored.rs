@@ -54,7 +54,7 @@ pub fn kind_of(arguments: &[String]) -> Result<InputKind, PipelineError> {
             match first {
                 Some((known, other)) if known != kind => {
                     let (shards, stored) = if kind == InputKind::Shards { (item, other) } else { (other, item) };
-                    return Err(PipelineError::Usage(format!(
+                    return Err(PipelineError::usage(format!(
                         "{stored} is stored embeddings, {shards} is shards or pictures: a run reads one kind"
                     )));
                 }
@@ -138,7 +138,7 @@ impl StoredEmbeddings {
         let Some((first, reading)) = readings.next() else { return Ok(BTreeMap::new()) };
         match readings.find(|(_, other)| *other != reading) {
             None => Ok(reading),
-            Some((root, other)) => Err(PipelineError::Usage(format!(
+            Some((root, other)) => Err(PipelineError::usage(format!(
                 "{} and {} read their samples in different ways: {} and {}",
                 first.display(),
                 root.display(),
@@ -216,7 +216,7 @@ impl EmbeddingFiles for StoredEmbeddings {
 /// Paths of one item of a list, each with the literal folder that its name leaves out; what a wildcard passes over is noted.
 fn paths_of(item: &str, notices: &mut Notices) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
     let elsewhere =
-        || PipelineError::Usage(format!("{}: stored embeddings are read on this machine only", shown(item)));
+        || PipelineError::usage(format!("{}: stored embeddings are read on this machine only", shown(item)));
     let path = local_path(item).ok_or_else(elsewhere)?;
     let text = path.to_str().unwrap_or(item);
     let own = |path: &Path| (path.to_path_buf(), path.parent().unwrap_or(Path::new("")).to_path_buf());
@@ -286,7 +286,7 @@ impl Finding {
                 true => Some(Piece::Ipc(ledger.embeddings_path(ordinal).map_err(PipelineError::usage)?)),
                 false if judged => {
                     let kept = format!("{}: this run kept no embeddings", path.display());
-                    return Err(PipelineError::Usage(kept));
+                    return Err(PipelineError::usage(kept));
                 }
                 false => None,
             };
@@ -335,12 +335,12 @@ impl Finding {
             };
             if head.dim != wanted.dim {
                 let (dim, theirs) = (head.dim, wanted.dim);
-                return Err(PipelineError::Usage(format!("{}: dimension {dim}; {other} has {theirs}", shard.url)));
+                return Err(PipelineError::usage(format!("{}: dimension {dim}; {other} has {theirs}", shard.url)));
             }
             if head.identity != wanted.identity {
                 let show =
                     |head: &EmbeddingsHead| head.identity.as_ref().map_or_else(|| "none".into(), ToString::to_string);
-                return Err(PipelineError::Usage(format!(
+                return Err(PipelineError::usage(format!(
                     "{} was embedded by another model: it says {}; {other} says {}",
                     shard.url,
                     show(&head),
@@ -351,7 +351,7 @@ impl Finding {
         let Some((EmbeddingsHead { dim, identity, .. }, _)) = first else {
             return Err(match broken {
                 Some(error) => PipelineError::usage(error),
-                None => PipelineError::Usage("no embeddings given".into()),
+                None => PipelineError::usage("no embeddings given"),
             });
         };
         let plan = Arc::new(Plan { shards: self.shards, ..Plan::default() });

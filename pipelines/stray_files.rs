@@ -129,7 +129,7 @@ fn refuse_more(folder: &str, shards: usize, pictures: u64, first: &str) -> Resul
         return Ok(());
     }
     let what = format!("{folder}: {shards} shards and {pictures} pictures (first: {first}): give `{folder}/*.tar` or");
-    Err(PipelineError::Usage(format!("{what} the folder of the pictures, whichever is meant")))
+    Err(PipelineError::usage(format!("{what} the folder of the pictures, whichever is meant")))
 }
 
 /// Folders that are arguments, or items of their lists, and how many shards lie in each.

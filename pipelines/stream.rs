@@ -65,7 +65,7 @@ impl KeptBy {
         let rule: Rule = text.parse().map_err(PipelineError::usage)?;
         match rule.policy().share() {
             Some(percent) => Ok(Self::Random { percent, seed }),
-            None => Err(PipelineError::Usage(format!(
+            None => Err(PipelineError::usage(format!(
                 "--rule {rule}: it needs scores, or the number of all samples: run `trommel prune`, then `trommel select RUN --rule '{rule}' -o \
                  s.parquet`, then `trommel stream --split s.parquet`"
             ))),
@@ -245,7 +245,7 @@ impl Stream<'_> {
         }
         // An empty tar would say of all of them that nothing is kept.
         match first {
-            Some(why) if strangers == self.plan.len() => Err(Ended::Failed(PipelineError::Usage(why))),
+            Some(why) if strangers == self.plan.len() => Err(Ended::Failed(PipelineError::usage(why))),
             _ => Ok(()),
         }
     }

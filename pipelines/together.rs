@@ -28,7 +28,7 @@ use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
 
 use crate::config::{ClusterSeat, GRACE, JudgeConfig};
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::PipelineError;
 use crate::fleet::PeerView;
 use crate::phase::Phase;
 use crate::process_end::{Ending, Entered};
@@ -185,7 +185,7 @@ impl Together {
         let first = values.first().map_or(Ok(Value::Null), parse)?;
         for (process, value) in values.iter().enumerate().skip(1) {
             if let Some(differs) = differences(&first, &parse(value)?).first() {
-                return Err(PipelineError::Usage(format!(
+                return Err(PipelineError::usage(format!(
                     "process {process} was started with another {phase}: {}: process 0 has {}, process {process} has {}",
                     differs.field, differs.stored, differs.given
                 )));
@@ -212,7 +212,7 @@ impl Together {
     ) -> Result<T, PipelineError> {
         let mine = if self.rank() == 0 { Some(what()?) } else { None };
         let first = self.gather(phase, mine)?.into_iter().next().flatten();
-        first.ok_or_else(|| PipelineError::Failed(format!("{phase}: process 0 says nothing")))
+        first.ok_or_else(|| PipelineError::failed(format!("{phase}: process 0 says nothing")))
     }
 
     fn exchange(&self, phase: Phase, value: &str) -> Result<Vec<String>, PipelineError> {
@@ -251,7 +251,7 @@ impl Together {
         let first = self.rank() * workers;
         let allocators: Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>), _> = match &self.cluster {
             Some(cluster) => cluster.timely(workers).map_err(PipelineError::failed),
-            None => timely::CommunicationConfig::Process(workers).try_build().map_err(PipelineError::Failed),
+            None => timely::CommunicationConfig::Process(workers).try_build().map_err(PipelineError::failed),
         };
         let run = |allocators| {
             workers::run(allocators, stop, move |worker| {
@@ -293,7 +293,7 @@ fn meet(
         ClusterError::Lost(loss) => ending.lost(&loss),
         // Who is late may come next time; everything else wants a change first.
         ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
-            PipelineError::of(ErrorKind::Lost, error)
+            PipelineError::lost(error)
         }
         ClusterError::Config(_)
         | ClusterError::AddressInUse { .. }

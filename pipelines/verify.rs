@@ -79,7 +79,7 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     let (mine, remarks) = if head.rule.starts_with(dedup::PREFIX) {
         if !config.reading.tables.is_empty() {
             let rule = &head.rule;
-            return Err(PipelineError::Usage(format!("--table is for splits of `trommel select`; this is `{rule}`")));
+            return Err(PipelineError::usage(format!("--table is for splits of `trommel select`; this is `{rule}`")));
         }
         let LedgerReading { memory_bytes, threads, .. } = config.reading;
         let run = config.run.display().to_string();
@@ -87,7 +87,7 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
         (dedup::again(&head, of, sinks, &|facts| refuse_others(&head, facts, &config.run))?, Vec::new())
     } else if !config.against.is_empty() || config.of.is_some() {
         let rule = &head.rule;
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "--against and --split are for splits of `trommel dedup`; this is `{rule}`"
         )));
     } else {
@@ -95,7 +95,7 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     };
     if head.columns != mine.columns {
         let (theirs, mine) = (Value::from_iter(head.columns), Value::from_iter(mine.columns));
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "the joined columns are other ones: the split has {theirs}, the run {mine}"
         )));
     }
@@ -104,7 +104,7 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     let same_keys = head.count == mine.count && head.keys_sha256 == mine.keys_sha256;
     if same_keys && !same_rows {
         let (split, table) = (config.split.display(), table.unwrap_or_default());
-        return Err(PipelineError::Failed(format!(
+        return Err(PipelineError::failed(format!(
             "{}: its rows are not those that {split} tells of",
             table.display()
         )));
@@ -136,7 +136,7 @@ fn beside(head: SplitHead, table: &Path, config: &VerifyConfig) -> Result<Verify
     ];
     if let Some((flag, _)) = unread.iter().find(|(_, given)| *given) {
         let run = config.run.display();
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{flag} is for a run; {run} is a split, and its rows alone are read"
         )));
     }
@@ -162,7 +162,7 @@ fn beside(head: SplitHead, table: &Path, config: &VerifyConfig) -> Result<Verify
 }
 
 fn without_rows(split: &Path) -> PipelineError {
-    PipelineError::Usage(format!(
+    PipelineError::usage(format!(
         "{}: its rows are not beside it, and two splits are compared row by row",
         split.display()
     ))
@@ -180,13 +180,13 @@ fn selected(
     refuse_others(head, &facts, &config.run)?;
     let selection = bound(head.rule.parse().map_err(PipelineError::usage)?, head, &facts);
     if !run.unfinished.is_empty() {
-        return Err(PipelineError::Unfinished(format!("{}: {}", config.run.display(), run.unfinished_in_words())));
+        return Err(PipelineError::unfinished(format!("{}: {}", config.run.display(), run.unfinished_in_words())));
     }
     let reading = LedgerReading { seed: head.seed, ..config.reading.clone() };
     let wanted = vec![WantedSplit { name: String::new(), selection, sinks }];
     let made = run.select(&reading, &std::env::temp_dir(), &head.without, wanted)?;
     let mine = made.into_iter().next().map(|made| (made.head, made.remarks));
-    mine.ok_or_else(|| PipelineError::Failed("nothing was selected; this is a bug".into()))
+    mine.ok_or_else(|| PipelineError::failed("nothing was selected; this is a bug"))
 }
 
 /// A split's rule as this run is to be asked: a rule that names no benchmark means those that the split's own run had.
@@ -247,7 +247,7 @@ fn refuse_others(head: &SplitHead, facts: &RunFacts, run: &Path) -> Result<(), P
     if differences.is_empty() {
         return Ok(());
     }
-    Err(PipelineError::Usage(format!(
+    Err(PipelineError::usage(format!(
         "{} is no run that this split can be checked against; {}",
         run.display(),
         differences.join("; ")

@@ -22,13 +22,13 @@ pub(crate) fn refuse_unmarked(ledger: &Ledger) -> Result<(), PipelineError> {
     let run = ledger.root();
     if run.join(STAMPS).exists() && ledger.config().pointer("/record/takedowns").is_none() {
         let run = run.display();
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{run}: an earlier version published this epoch and did not mark what is taken down; let `trommel watch` publish another one"
         )));
     }
     let watch = durable::parent(run);
     if run.ends_with(POOL) && watch.join(EPOCHS).is_dir() {
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{} is a watch's pool, where nothing is marked as taken down: give one of its splits, {}/SPLIT",
             run.display(),
             watch.join(CURRENT).display()

@@ -102,7 +102,7 @@ pub fn why(run: &Path, key: &str) -> Result<Vec<WhyRow>, PipelineError> {
         }
     }
     if rows.is_empty() {
-        return Err(PipelineError::Usage(missing(&past, run, key)));
+        return Err(PipelineError::usage(missing(&past, run, key)));
     }
     Ok(rows)
 }

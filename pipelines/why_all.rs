@@ -64,12 +64,12 @@ pub struct WhyAllReport {
 pub fn why_all(run: &Path, file: &Path) -> Result<WhyAllReport, PipelineError> {
     if file.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("parquet")) {
         let file = file.display();
-        return Err(PipelineError::Usage(format!("-o {file}: name it .parquet, which is what is written")));
+        return Err(PipelineError::usage(format!("-o {file}: name it .parquet, which is what is written")));
     }
     let past = PastRun::open(run)?;
     let training = Training::open(run, &past)?.map_err(|why| {
         let why = why.unwrap_or_else(|| "no step of it is in a checkpoint".into());
-        PipelineError::Usage(format!("{}: {why}", run.display()))
+        PipelineError::usage(format!("{}: {why}", run.display()))
     })?;
     let mut table = Table::begin(file)?;
     let mut report = WhyAllReport { steps: training.steps(), batch: training.batch(), ..WhyAllReport::default() };

@@ -58,8 +58,8 @@ pub(crate) fn run(
     };
     let guards = timely::execute::execute_from(builders, guard, WorkerConfig::default(), work);
     let mut ended = Ok(());
-    for end in guards.map_err(PipelineError::Failed)?.join() {
-        ended = ended.and(end.map_err(|panic| PipelineError::Failed(format!("a worker panicked: {panic}"))));
+    for end in guards.map_err(PipelineError::failed)?.join() {
+        ended = ended.and(end.map_err(|panic| PipelineError::failed(format!("a worker panicked: {panic}"))));
     }
     ended
 }

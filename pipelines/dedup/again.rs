@@ -40,7 +40,7 @@ pub fn again(
     fits: &dyn Fn(&RunFacts) -> Result<(), PipelineError>,
 ) -> Result<SplitHead, PipelineError> {
     let rule: DedupRule = split.rule.parse()?;
-    let wrong = |text: String| Err(PipelineError::Usage(text));
+    let wrong = |text: String| Err(PipelineError::usage(text));
     match (rule.against, of.against.is_empty()) {
         (true, true) => return wrong(format!("`{rule}` compares with another set: say which, --against EMB")),
         (false, false) => return wrong(format!("--against: `{rule}` compares with no other set")),

@@ -134,7 +134,7 @@ impl Job<'_> {
         let needed = held + spools + least;
         if needed > self.budget {
             let lacking = bytes(needed - self.budget);
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "--memory: {lacking} more are needed: {rows} samples, {} for each of them, {} for centres",
                 bytes(row_bytes),
                 bytes(clusters * (14 * dim as u64 + 64))
@@ -164,7 +164,7 @@ impl Job<'_> {
         if self.config.exact || operations <= MOST_UNASKED_OPERATIONS {
             return Ok(());
         }
-        Err(PipelineError::Usage(format!(
+        Err(PipelineError::usage(format!(
             "all pairs of {rows} samples are {operations:.1e} operations, about {} here, above {MOST_UNASKED_OPERATIONS:.0e}: say --exact, or \
              look inside clusters only, --clusters {}",
             clock(pairs as f64 / speed),

@@ -81,7 +81,7 @@ impl Table {
                 (Column::Text(all), Cell::Text(one)) => all.push(Some(one)),
                 (Column::U32(all), Cell::Number(one)) => all.push(one),
                 (Column::F64(all), Cell::Real(one)) => all.push(one),
-                _ => return Err(PipelineError::Failed("a cell of another column's kind; this is a bug".into())),
+                _ => return Err(PipelineError::failed("a cell of another column's kind; this is a bug")),
             }
         }
         if self.columns[0].len() >= GROUP_ROWS as usize { self.group() } else { Ok(()) }

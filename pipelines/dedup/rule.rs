@@ -65,7 +65,7 @@ const ORDERS: [(&str, Order); 4] = [
 pub fn order(text: &str) -> Result<Order, PipelineError> {
     let found = ORDERS.iter().find(|(name, _)| *name == text).map(|(_, order)| *order);
     found.ok_or_else(|| {
-        PipelineError::Usage(format!("--order {text}: plan, random, centroid-far and centroid-near are known"))
+        PipelineError::usage(format!("--order {text}: plan, random, centroid-far and centroid-near are known"))
     })
 }
 
@@ -75,7 +75,7 @@ impl DedupRule {
     /// # Errors
     /// A threshold that is no cosine, an order by centres where there are none, clusters without a number.
     pub fn check(&self) -> Result<(), PipelineError> {
-        let wrong = |text: String| Err(PipelineError::Usage(text));
+        let wrong = |text: String| Err(PipelineError::usage(text));
         if !(-1.0..=1.0).contains(&self.above) {
             return wrong(format!("--above {}: a cosine, -1 to 1", self.above));
         }
@@ -133,7 +133,7 @@ impl FromStr for DedupRule {
     type Err = PipelineError;
 
     fn from_str(text: &str) -> Result<Self, PipelineError> {
-        let bad = |what: &str| PipelineError::Usage(format!("`{text}` is no rule of `trommel dedup`: {what}"));
+        let bad = |what: &str| PipelineError::usage(format!("`{text}` is no rule of `trommel dedup`: {what}"));
         let rest = text.strip_prefix(PREFIX).ok_or_else(|| bad("it does not begin with dedup:"))?;
         let mut rule =
             Self { above: f64::NAN, order: Order::Plan, greedy: false, clusters: None, against: false, of: None };

@@ -111,7 +111,7 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
         };
         if (*dim, &*identity) != (found.dim, &found.identity) {
             let show = |of: &Option<Identity>| of.as_ref().map_or_else(|| "none".into(), ToString::to_string);
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{argument} has vectors of {} elements by {}, {} has {dim} by {}",
                 found.dim,
                 show(&found.identity),
@@ -121,7 +121,7 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
         }
         gathering.input(argument, &found, reading)?;
     }
-    let (gathering, _, identity) = all.ok_or_else(|| PipelineError::Usage("no embeddings were given".into()))?;
+    let (gathering, _, identity) = all.ok_or_else(|| PipelineError::usage("no embeddings were given"))?;
     let Gathering { filling, naming, ranks, hash, mut facts, shards, met, .. } = gathering;
     if let Some(split) = reading.split {
         facts.of_split(split, filling.len() as u64)?;
@@ -167,7 +167,7 @@ impl Gathering {
     fn run(&mut self, argument: &str, ledger: &Ledger) -> Result<(), PipelineError> {
         let reading = RunFacts::of(ledger).reading;
         match &self.facts.reading {
-            Some(other) if *other != reading => Err(PipelineError::Usage(format!(
+            Some(other) if *other != reading => Err(PipelineError::usage(format!(
                 "{argument} was read in another way than the input before it: {} and {}",
                 json!(reading),
                 json!(other)
@@ -226,7 +226,7 @@ impl Gathering {
             self.ranks.extend(reading.ranks.map(|seed| random_hash(seed, &shard, key)));
             let uid = called.uid(batch, at).filter(|_| reading.uids);
             if uid.is_none() && reading.uids {
-                return Err(PipelineError::Usage(format!("{shard}/{key} has no uid: parquet and txt need none")));
+                return Err(PipelineError::usage(format!("{shard}/{key} has no uid: parquet and txt need none")));
             }
             self.naming.push(&shard, &RowName { index, key: key.clone(), uid, caption }).map_err(spooled)?;
         }
@@ -255,7 +255,7 @@ impl Gathering {
             Some(Kept::Rows(rows)) => match rows.binary_search_by_key(&index, |row| row.index) {
                 Err(_) => Ok(false),
                 Ok(at) if rows[at].key == key => Ok(true),
-                Ok(at) => Err(PipelineError::Usage(format!(
+                Ok(at) => Err(PipelineError::usage(format!(
                     "shard {shard}: sample {index} is `{key}`, and `{}` in {}: it is another shard",
                     rows[at].key,
                     split.path().display()
@@ -303,7 +303,7 @@ impl Called<'_> {
     fn row(&self, batch: &EmbeddingBatch, at: usize) -> Result<(String, u32, Option<Caption>), PipelineError> {
         let (own, index) = (batch.shards[at].as_deref(), batch.indices[at]);
         if let Some(run) = &self.run {
-            let index = index.ok_or_else(|| PipelineError::Usage(format!("{}: a row without index", self.shard)))?;
+            let index = index.ok_or_else(|| PipelineError::usage(format!("{}: a row without index", self.shard)))?;
             return Ok((self.shard.to_owned(), index, run.caption(index)));
         }
         let caption = match batch.details.captions.get(at) {

@@ -72,7 +72,7 @@ impl Other {
                     && mine.iter().zip(&theirs).all(|(mine, theirs)| mine.fate.info.key == theirs.fate.info.key);
                 if !same {
                     let path = path.display();
-                    return Err(PipelineError::Usage(format!(
+                    return Err(PipelineError::usage(format!(
                         "--against {path}: shard {shard} has other samples there"
                     )));
                 }
@@ -135,7 +135,7 @@ pub(super) fn tables(past: &PastRun, path: &Path) -> Result<[DataTable; 2], Pipe
     }
     let path = path.display();
     if both == 0 {
-        return Err(PipelineError::Usage(format!("--against {path}: no shard is judged in both runs")));
+        return Err(PipelineError::usage(format!("--against {path}: no shard is judged in both runs")));
     }
     let columns = ["this run", "kept there", "dropped there", "rejected there"];
     let row = |(from, (_, name)): (usize, &(Status, &str))| {

@@ -51,13 +51,13 @@ impl OpenRun {
     ) -> Result<Vec<Benchmark>, PipelineError> {
         let has_table = |files: &[PathBuf]| files.iter().any(|file| Format::of(file) == Some(Format::Parquet));
         if !files.iter().all(|(_, files)| has_table(files)) {
-            return Err(PipelineError::Usage(
-                "--items: who is kept is read from the split's .parquet, which is not written".into(),
+            return Err(PipelineError::usage(
+                "--items: who is kept is read from the split's .parquet, which is not written",
             ));
         }
         let benchmarks = as_judged(&self.ledger)?;
         if benchmarks.is_empty() {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "--items: {} was judged against no benchmark",
                 self.run.display()
             )));
@@ -68,7 +68,7 @@ impl OpenRun {
         };
         let lacks = |shard: &&Shard| self.ledger.embeddings_path(shard.ordinal).is_err();
         if let Some(shard) = self.shards.iter().filter(judged).find(lacks) {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "--items: {} keeps no embeddings of {}, and nothing can be joined without (--no-embeddings)",
                 self.run.display(),
                 shard.name
@@ -88,7 +88,7 @@ fn check_memory(benchmarks: &[Benchmark], threads: usize, budget_bytes: u64) -> 
         return Ok(());
     }
     let lacking = (needed - budget_bytes).div_ceil(1 << 20);
-    Err(PipelineError::Usage(format!(
+    Err(PipelineError::usage(format!(
         "--memory: {lacking} MiB more are needed: {} benchmarks for --items",
         benchmarks.len()
     )))

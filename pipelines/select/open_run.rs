@@ -108,7 +108,7 @@ impl OpenRun {
         mut selections: impl Iterator<Item = &'s Selection>,
     ) -> Result<(), PipelineError> {
         match selections.find(|selection| selection.needs_all()) {
-            Some(selection) if !self.unfinished.is_empty() => Err(PipelineError::Unfinished(format!(
+            Some(selection) if !self.unfinished.is_empty() => Err(PipelineError::unfinished(format!(
                 "{}: {}; `{selection}` keeps an exact number of all samples: finish the run, or leave these shards out by name, \
                  --without {}",
                 self.run.display(),

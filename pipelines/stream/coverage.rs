@@ -33,7 +33,7 @@ pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut No
     let Some(coverage) = split.coverage(&shards, &others).map_err(failed)?.filter(|_| !is_pipe) else { return Ok(()) };
     if coverage.kept == 0 && coverage.absent > 0 {
         plan.shards.iter().try_for_each(|shard| refuse_other_name(split, shard))?;
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{}: none of its {} samples is of these shards: it names {} and not {}{}",
             split.path().display(),
             coverage.absent_samples,
@@ -88,7 +88,7 @@ impl Turn<'_> {
         // Of a shard that could not be read nobody knows.
         if self.keys.is_some_and(|keys| absent > 0 && absent == keys) && !lost {
             let first = config.shards.first().map_or("", String::as_str);
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{path}: none of its {absent} keys is in these shards (first: {first})"
             )));
         }
@@ -101,7 +101,7 @@ pub(super) fn refuse_other_name(split: &Membership, shard: &ShardRef) -> Result<
     for other in other_names(shard) {
         if other != shard.name && split.shard(other).map_err(failed)?.is_some() {
             let (path, name, url) = (split.path().display(), &shard.name, &shard.url);
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{path} has no shard {name}, but {other}, and {url} may be either: shards are known by their names; give SHARDS as the run was given \
                  them, or NAME=SHARDS, which puts NAME/ before each name"
             )));

@@ -30,7 +30,7 @@ pub(super) fn meet(written: &[PathBuf], split: Option<&Membership>, met: &Mutex<
         let visited = visit(&Local::default(), &shard, &ReaderConfig::default(), &mut names).map_err(failed)?;
         if !matches!(visited.outcome, ShardOutcome::Complete(_)) || visited.is_cut {
             let path = path.display();
-            return Err(PipelineError::Failed(format!(
+            return Err(PipelineError::failed(format!(
                 "{path}: it was written by an earlier turn of this command and cannot be read again; give another folder"
             )));
         }

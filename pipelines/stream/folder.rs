@@ -51,7 +51,7 @@ impl Folder {
     pub fn open(folder: &Path, shard_samples: u64, made: Made, from_stdin: bool) -> Result<Self, PipelineError> {
         let alone = OutFolder::locked(folder, ".stream.lock").map_err(PipelineError::at(folder))?;
         let mut alone = alone.ok_or_else(|| {
-            PipelineError::Failed(format!("{}: another `trommel stream` is writing there", folder.display()))
+            PipelineError::failed(format!("{}: another `trommel stream` is writing there", folder.display()))
         })?;
         alone.goes_with(state::FILE).map_err(PipelineError::at(folder))?;
         made.settle(folder)?;
@@ -61,7 +61,7 @@ impl Folder {
         }
         if from_stdin && !all.done.is_empty() {
             let folder = folder.display();
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{folder}: there are shards of an earlier turn, and standard input does not say whether it is the same; give another folder"
             )));
         }

@@ -76,7 +76,7 @@ impl Made {
         let differs = keys.filter(|key| was[key.as_str()] != is[key.as_str()]);
         let all: Vec<String> =
             differs.map(|key| format!("{key} {} and was {}", is[key.as_str()], was[key.as_str()])).collect();
-        Err(PipelineError::Usage(format!(
+        Err(PipelineError::usage(format!(
             "{}: its shards were made by another command: {}; give another folder",
             folder.display(),
             all.join("; ")
@@ -90,7 +90,7 @@ fn refuse_strangers(folder: &Path) -> Result<(), PipelineError> {
         let name = entry.map_err(PipelineError::at(folder))?.file_name();
         if trommel_shard::plan::is_shard_name(&name.to_string_lossy()) {
             let (folder, name) = (folder.display(), name.display());
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{folder}: there is {name}, which this command has not written; give another folder"
             )));
         }

@@ -100,8 +100,8 @@ impl Task<'_> {
     pub(super) fn end(self, visited: Visited) -> Result<(), Ended> {
         let Visited { outcome, is_cut, notices, .. } = visited;
         match &outcome {
-            ShardOutcome::Unavailable(why) => return Err(Ended::Failed(PipelineError::Unfinished(why.clone()))),
-            ShardOutcome::Changed(why) => return Err(Ended::Failed(PipelineError::Failed(why.clone()))),
+            ShardOutcome::Unavailable(why) => return Err(Ended::Failed(PipelineError::unfinished(why.clone()))),
+            ShardOutcome::Changed(why) => return Err(Ended::Failed(PipelineError::failed(why.clone()))),
             ShardOutcome::Rejected(_) | ShardOutcome::Complete(_) => {}
         }
         let notices = match &self.by {

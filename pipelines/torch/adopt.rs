@@ -57,7 +57,7 @@ impl Adopted {
             None => return Ok(()),
         };
         let text = format!("it has other decisions than those of {}: {what}", now.root.display());
-        Err(PipelineError::Usage(text).within(self.root.display()).with_remedy("a new --run takes the others over"))
+        Err(PipelineError::usage(text).within(self.root.display()).with_remedy("a new --run takes the others over"))
     }
 
     fn read(root: &Path) -> Result<Self, PipelineError> {
@@ -73,7 +73,7 @@ impl Adopted {
         }
         if open > 0 {
             let unjudged = format!("{open} of {} shards are not judged", plan.len());
-            return Err(PipelineError::Usage(unjudged).within(place));
+            return Err(PipelineError::usage(unjudged).within(place));
         }
         if let Some(folder) = ledger.config().pointer("/record/folder").and_then(Value::as_str) {
             plan.shards.iter_mut().for_each(|shard| shard.url = from_folder(Path::new(folder), &shard.url));
@@ -106,7 +106,7 @@ impl Adopted {
         };
         let (made, read) = (serde_json::json!(made), serde_json::json!(read));
         if let Some(differs) = differences(&made, &read).first() {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "the decisions of {} were made with another {}: {} there, {} here",
                 self.root.display(),
                 differs.field,
@@ -139,7 +139,7 @@ impl Adopted {
         };
         if before.iter().any(is_other) {
             let text = format!("it has taken over a part of other decisions than those of {}", self.root.display());
-            let error = PipelineError::Usage(text).within(folder.root().display());
+            let error = PipelineError::usage(text).within(folder.root().display());
             return Err(error.with_remedy("a new --run takes these over"));
         }
         folder.take_over(&self.ledger).map_err(PipelineError::failed)

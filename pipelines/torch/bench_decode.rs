@@ -38,7 +38,7 @@ pub fn decoding(bench: &BenchedPictures) -> Result<DecodeBench, PipelineError> {
     };
     let pictures = pictures(&bench.path)?;
     if pictures.is_empty() {
-        return Err(PipelineError::Usage(format!("{}: no files there", bench.path.display())));
+        return Err(PipelineError::usage(format!("{}: no files there", bench.path.display())));
     }
     let eval = Some(EvalView { size: bench.view, mode: ResizeMode::Shortest });
     let config = DecodeConfig { eval, ..DecodeConfig::default() };

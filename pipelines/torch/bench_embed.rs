@@ -171,7 +171,7 @@ fn exact(config: &EncoderConfig, views: &[Vec<u8>]) -> Result<Vec<Vec<f64>>, Pip
 }
 
 fn vector(feature: &[f32]) -> Result<Vec<f64>, PipelineError> {
-    let canonical = canonical(feature).map_err(|why| PipelineError::Failed(format!("a vector: {}", why.code)))?;
+    let canonical = canonical(feature).map_err(|why| PipelineError::failed(format!("a vector: {}", why.code)))?;
     Ok(canonical.into_iter().map(f64::from).collect())
 }
 
@@ -276,7 +276,7 @@ fn through(slots: &mut Slots, batches: &[&[Vec<u8>]], seconds: f64) -> Result<Ve
         let vectors = slots.receive(|features| features.chunks(dim).map(canonical).filter(Result::is_ok).count());
         match vectors.map_err(PipelineError::failed)? {
             Some(_) => Ok(()),
-            None => Err(PipelineError::Failed("no batch came back".into())),
+            None => Err(PipelineError::failed("no batch came back")),
         }
     };
     paced(slots, (ahead, seconds), begin, end)
@@ -294,7 +294,7 @@ fn side_by_side(
         Ok(())
     };
     let end = |instances: &mut Instances, _| match instances.collect().is_empty() {
-        true => Err(PipelineError::Failed("no batch came back".into())),
+        true => Err(PipelineError::failed("no batch came back")),
         false => Ok(()),
     };
     let took = paced(instances, (ahead, seconds), begin, end)?;

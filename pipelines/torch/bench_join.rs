@@ -184,7 +184,7 @@ fn units(seed: u64, count: usize, dim: usize, threads: usize) -> Vec<f16> {
 fn on_threads(threads: usize, work: impl Fn() -> Result<(), PipelineError> + Sync) -> Result<(), PipelineError> {
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(&work)).collect();
-        let panicked = |_| Err(PipelineError::Failed("a thread of the bench panicked".into()));
+        let panicked = |_| Err(PipelineError::failed("a thread of the bench panicked"));
         running.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(panicked))
     })
 }

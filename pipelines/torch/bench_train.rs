@@ -129,7 +129,7 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
     let config = trommel_model::load(&bench.model).map_err(PipelineError::usage)?;
     let device = device::parse(&bench.device).map_err(PipelineError::usage)?;
     if bench.variants && device == Device::Cpu {
-        return Err(PipelineError::Usage("--variants: a training step has none on a CPU".into()));
+        return Err(PipelineError::usage("--variants: a training step has none on a CPU"));
     }
     set_threads(bench.threads);
     let weights = initial(bench, &config)?;
@@ -235,7 +235,7 @@ impl<'a> Made<'a> {
         let sizes = config.sizes();
         let (context, vocabulary) = (usize::try_from(sizes.text.tokens).unwrap_or(77), sizes.vocabulary);
         if vocabulary < 4 {
-            return Err(PipelineError::Usage("a vocabulary of at least 4 tokens is needed".into()));
+            return Err(PipelineError::usage("a vocabulary of at least 4 tokens is needed"));
         }
         let side = config.preprocess().size as usize;
         let bytes = samples * side * side * 3;

@@ -65,7 +65,7 @@ pub struct DemoReport {
 /// Runs the whole demo in `out`; a finished part is not done again.
 ///
 /// # Errors
-/// An unwritable folder; [`PipelineError::Interrupted`] where it was stopped; whatever a part may end with.
+/// An unwritable folder; [`ErrorKind::Interrupted`](trommel_pipelines::error::ErrorKind::Interrupted) where it was stopped; whatever a part may end with.
 pub fn demo(
     out: &Path,
     machine: &Machine,

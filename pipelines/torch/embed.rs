@@ -96,7 +96,7 @@ fn write_benchmark(
     }
     match file {
         Some(file) => file.commit().map_err(PipelineError::failed)?,
-        None => return Err(PipelineError::Usage("no picture could be embedded".into())),
+        None => return Err(PipelineError::usage("no picture could be embedded")),
     };
     remove_stale(ledger, &BTreeSet::new())
 }
@@ -139,7 +139,7 @@ fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineErr
         }
     }
     if parts.is_empty() {
-        return Err(PipelineError::Usage("no picture could be embedded".into()));
+        return Err(PipelineError::usage("no picture could be embedded"));
     }
     let named = parts.iter().flat_map(|(_, vectors, keys)| [vectors.clone(), keys.clone()]).collect();
     remove_stale(ledger, &named)?;

@@ -29,7 +29,7 @@ pub type EmbedService = BatchService<Vec<u8>, Result<Vec<f16>, Reason>>;
 /// Neither weights nor a seed, an unknown model or precision, a device that is not there.
 pub fn settle(config: &EmbedderConfig, device: &str, threads: usize) -> Result<EncoderConfig, PipelineError> {
     if config.weights.is_none() && config.random_init.is_none() {
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{} needs weights: give {} FILE (open_clip's .safetensors or .pt, which \
              `python -c 'import open_clip; open_clip.create_model(\"{}\", pretrained=TAG)'` downloads), or --random-init SEED",
             config.name, config.weights_flag, config.name

@@ -214,7 +214,7 @@ fn fitting<'a>(
     if labelled.class_names != names {
         let differs = names.iter().zip(&labelled.class_names).find(|(a, b)| a != b);
         let differs = differs.map_or_else(String::new, |(a, b)| format!(" (first: `{b}` where `{a}` is due)"));
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{} has {} classes, and {} has {}, or others{differs}",
             probe.data.display(),
             labelled.class_names.len(),
@@ -248,14 +248,14 @@ fn fit(
     })?;
     // A class with a picture less than was asked for would be judged as if it had them all.
     if let Some((_, key)) = missing.iter().min() {
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{}: --shots drew {key}, which cannot be decoded: mend it, or take it away",
             on.data.display()
         )));
     }
     notices.merge(&labelled.notices);
     if labels.is_empty() {
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{}: no picture to fit a probe on could be decoded",
             on.data.display()
         )));
@@ -280,7 +280,7 @@ fn against(
     let missing = keys.iter().filter(|key| !known.contains_key(*key)).count();
     if let Some(first) = keys.iter().find(|key| !known.contains_key(*key)) {
         let all = keys.len();
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "--nearest: {missing} of {all} pictures are not in it (first: {first})"
         )));
     }

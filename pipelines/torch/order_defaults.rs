@@ -97,7 +97,7 @@ impl OrderFlags {
         ];
         match flags.into_iter().find(|(_, said, begun)| said.is_some_and(|said| said != *begun)) {
             None => Ok(()),
-            Some((flag, said, begun)) => Err(PipelineError::Usage(format!(
+            Some((flag, said, begun)) => Err(PipelineError::usage(format!(
                 "{flag} {}: this run was begun with {begun}, and its order stays; leave {flag} out, or take another --run",
                 said.unwrap_or(0)
             ))),

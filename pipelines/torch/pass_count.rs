@@ -69,7 +69,7 @@ fn whole(store: &dyn Store, plan: &Plan, unknown: &ShardRef) -> Result<PassCount
         let samples = text.trim().parse::<u64>().map_err(|_| no_count(&url, "holds no number"))?;
         return Ok(PassCount { samples, source: "__len__".into() });
     }
-    Err(PipelineError::Usage(format!(
+    Err(PipelineError::usage(format!(
         "--passes needs to know how many samples a pass has, and of shard {} nobody says it (it is not judged yet, and \
          no _stats.json, sizes.json or __len__ lies beside it): give --train-num-samples, or --steps or --samples \
          instead of --passes",

@@ -46,7 +46,7 @@ impl AskedRun<'_> {
     /// Another configuration, a run made longer without saying so, another numeric part.
     pub(crate) fn compare(&self, found: &FoundCheckpoint) -> Result<GoesOn, PipelineError> {
         let mut goes_on = GoesOn::default();
-        let refuse = |text: String| Err(PipelineError::Usage(format!("{}: {text}", found.folder.display())));
+        let refuse = |text: String| Err(PipelineError::usage(format!("{}: {text}", found.folder.display())));
         let same = |name: &str| found.state.hashes.get(name) == self.hashes.get(name);
         if !same("training") || !same("decisions") {
             let stored: Value = serde_json::from_str(&found.state.training).unwrap_or_default();
@@ -128,7 +128,7 @@ impl AskedRun<'_> {
         }
         let lines = differing.into_iter().map(text).collect::<Vec<_>>().join("; ");
         if !self.mix_numerics {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "{}: this checkpoint was computed by another numeric part: {lines}; --mix-numerics accepts the mixture",
                 found.folder.display()
             )));

@@ -61,7 +61,7 @@ impl FirstStart {
             serde_json::from_slice(&text).map_err(|error| PipelineError::usage(error).within(path.display()))?;
         if first.schema != SCHEMA {
             let other = format!("schema {}, this program reads {SCHEMA}", first.schema);
-            return Err(PipelineError::Usage(other).within(path.display()));
+            return Err(PipelineError::usage(other).within(path.display()));
         }
         Ok(first)
     }
@@ -207,7 +207,7 @@ fn pass(
     let told = run.pass_samples.map(|samples| PassCount { samples, source: "--train-num-samples".into() });
     let refusal = |begun: &str| {
         let said = run.pass_samples.unwrap_or(0);
-        Err(PipelineError::Usage(format!(
+        Err(PipelineError::usage(format!(
             "--train-num-samples {said}: this run was begun with {begun}; leave it out, or take another --run"
         )))
     };
@@ -240,7 +240,7 @@ fn known_batches(run: &TrainRun, folder: &RunFolder, kept: Option<u64>) -> Resul
     let (counts, batch) = (folder.before().counts(), run.recipe.batch_samples as u64);
     let captioned = kept.unwrap_or_else(|| counts.kept - counts.remarks.get("no_caption").unwrap_or(0));
     if captioned < batch {
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{captioned} kept samples with a caption do not fill one batch of {batch}"
         )));
     }

@@ -88,7 +88,7 @@ fn train_together(
         if let Some(adopted) = adopted.as_ref().filter(|_| rank == 0) {
             let differs = plan.difference(adopted.plan());
             match differs {
-                Some(differs) => return Err(PipelineError::Usage(format!("--decisions: {differs}"))),
+                Some(differs) => return Err(PipelineError::usage(format!("--decisions: {differs}"))),
                 None => adopted.take_over(&*open()?)?,
             }
         }

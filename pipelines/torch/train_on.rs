@@ -156,7 +156,7 @@ pub(crate) fn train_on(
         });
     });
     // It ends in any case: a dataflow that failed has requested the stop.
-    let outcome = trainer.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;
+    let outcome = trainer.join().map_err(|_| PipelineError::failed("the trainer's thread panicked"))?;
     executed?;
     let written = committer.finish().map_err(PipelineError::failed)?;
     if let Some(failure) = stop.failure() {
@@ -166,7 +166,7 @@ pub(crate) fn train_on(
     let counts = written_by_all(together, &folder, written, &mut notices)?;
     if let Some(GivenUp { ordinal, count, .. }) = order.service().torn() {
         let text = "the window that is half trained holds samples of this shard that cannot be had now, from sample";
-        let error = PipelineError::Unfinished(format!("{text} {count} on")).within(names(ordinal));
+        let error = PipelineError::unfinished(format!("{text} {count} on")).within(names(ordinal));
         return Err(error.with_remedy("bring the shard back"));
     }
     if let (Some(split), 0) = (&split, together.rank()) {

@@ -171,8 +171,8 @@ fn text_padding(
 ) -> Result<TextPadding, PipelineError> {
     let exact = model.packs_captions();
     if asked == Some(TextPadding::None) && !exact {
-        return Err(PipelineError::Usage(
-            "--text-padding none: this model's text tower has no causal mask, it sees the padding".into(),
+        return Err(PipelineError::usage(
+            "--text-padding none: this model's text tower has no causal mask, it sees the padding",
         ));
     }
     let begun = found.map(|found| {

@@ -55,7 +55,7 @@ pub fn machine(
             "cpu" => DecodeOn::Cpu,
             "card" => DecodeOn::Card,
             "auto" => DecodeOn::Auto,
-            other => return Err(PipelineError::Usage(format!("--decode {other}: write auto, cpu or card"))),
+            other => return Err(PipelineError::usage(format!("--decode {other}: write auto, cpu or card"))),
         },
         workers: workers.map_or_else(|| default_workers(cores.usable, launched.is_some()), usize::from),
         threads: threads.map_or(own_cores, usize::from),

@@ -42,6 +42,6 @@ fn refuse_unread(stage: Stage, given: &[String]) -> Result<(), PipelineError> {
     let is_read = |flag: &str| ["stage", "device", "json", "config"].contains(&flag) || read.contains(&flag);
     match given.iter().find(|flag| !is_read(flag)) {
         None => Ok(()),
-        Some(flag) => Err(PipelineError::Usage(format!("--{flag}: this stage does not read it"))),
+        Some(flag) => Err(PipelineError::usage(format!("--{flag}: this stage does not read it"))),
     }
 }

@@ -18,7 +18,7 @@ use trommel_cli::say::say;
 /// Runs the command: embeds, and prints what was written.
 pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     if !matches!(args.format.as_str(), "arrow" | "npy") {
-        return Err(PipelineError::Usage(format!("--format {}: write arrow or npy", args.format)));
+        return Err(PipelineError::usage(format!("--format {}: write arrow or npy", args.format)));
     }
     let mut config = config(args, launched)?;
     embed::check(&config)?;

@@ -128,7 +128,7 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
 }
 
 fn model(args: &EvalArgs) -> Result<String, PipelineError> {
-    let missing = || PipelineError::Usage("--model is missing, and the checkpoint does not say which it is".into());
+    let missing = || PipelineError::usage("--model is missing, and the checkpoint does not say which it is");
     args.model.clone().or_else(|| model_of(&args.checkpoint)).ok_or_else(missing)
 }
 

@@ -120,7 +120,7 @@ pub(super) fn precision(word: &str) -> Result<Precision, PipelineError> {
     match word {
         "f32" | "fp32" => Ok(Precision::F32),
         "bf16" => Ok(Precision::Bf16),
-        other => Err(PipelineError::Usage(format!("--precision {other}: write f32 or bf16"))),
+        other => Err(PipelineError::usage(format!("--precision {other}: write f32 or bf16"))),
     }
 }
 
@@ -131,20 +131,18 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
         (None, Some(samples), None) => RunLength::Samples(samples),
         (None, None, Some(passes)) => RunLength::Passes(passes),
         _ => {
-            return Err(PipelineError::Usage(
-                "a schedule needs a length: give one of --steps, --samples or --passes".into(),
-            ));
+            return Err(PipelineError::usage("a schedule needs a length: give one of --steps, --samples or --passes"));
         }
     };
     if args.train_num_samples.is_some() && args.passes.is_none() {
-        return Err(PipelineError::Usage("--train-num-samples: only --passes needs it".into()));
+        return Err(PipelineError::usage("--train-num-samples: only --passes needs it"));
     }
     if !args.judging.against.benchmarks.is_empty() && args.judging.rule.is_none() {
-        return Err(PipelineError::Usage("--benchmark without --rule: say what is to be dropped".into()));
+        return Err(PipelineError::usage("--benchmark without --rule: say what is to be dropped"));
     }
     if args.running.reading.part.is_some() {
-        return Err(PipelineError::Usage(
-            "--part: a training takes all shards; several processes share them by `trommel launch`".into(),
+        return Err(PipelineError::usage(
+            "--part: a training takes all shards; several processes share them by `trommel launch`",
         ));
     }
     let precision = precision(&args.precision)?;
@@ -152,7 +150,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
         None => None,
         Some("none") => Some(TextPadding::None),
         Some("full") => Some(TextPadding::Full),
-        Some(other) => return Err(PipelineError::Usage(format!("--text-padding {other}: write none or full"))),
+        Some(other) => return Err(PipelineError::usage(format!("--text-padding {other}: write none or full"))),
     };
     let save_every: Option<SaveEvery> =
         args.save_every.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;

@@ -31,16 +31,16 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
     let first = wanted(args)?;
     let mut config = judge_config(args, launched)?;
     if config.reading.part.is_some() {
-        return Err(PipelineError::Usage("--part: a watch takes all shards of its prefixes".into()));
+        return Err(PipelineError::usage("--part: a watch takes all shards of its prefixes"));
     }
     let train = args.train.as_ref().map(|file| {
         let split = match (&args.train_split, first.splits.len()) {
             (Some(name), _) if first.splits.contains_key(name) => name.clone(),
             (Some(name), _) => {
-                return Err(PipelineError::Usage(format!("--train-split {name}: no split of that name")));
+                return Err(PipelineError::usage(format!("--train-split {name}: no split of that name")));
             }
             (None, 1) => first.splits.keys().next().cloned().unwrap_or_default(),
-            (None, _) => return Err(PipelineError::Usage("--train-split is missing: there are several splits".into())),
+            (None, _) => return Err(PipelineError::usage("--train-split is missing: there are several splits")),
         };
         Ok(LiveTraining { split, run: train::of_file(file, &args.run.join("train"))? })
     });
@@ -184,22 +184,22 @@ impl Followed {
 pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
     let benchmarks = NamedPath::parse_all(&args.against.benchmarks, &args.against.benchmark_without)?;
     if args.rule.is_some() && !args.splits.is_empty() {
-        return Err(PipelineError::Usage("--rule and --split: --rule is one split, give that a name too".into()));
+        return Err(PipelineError::usage("--rule and --split: --rule is one split, give that a name too"));
     }
     let mut splits = BTreeMap::new();
     splits.extend(args.rule.iter().map(|rule| (ONE_SPLIT.to_owned(), rule.clone())));
     for text in &args.splits {
         let Some((name, rule)) = text.split_once('=').filter(|(name, _)| is_folder_name(name)) else {
-            return Err(PipelineError::Usage(format!(
+            return Err(PipelineError::usage(format!(
                 "--split {text}: write it as NAME=RULE; the name becomes a folder's"
             )));
         };
         if splits.insert(name.to_owned(), rule.to_owned()).is_some() {
-            return Err(PipelineError::Usage(format!("--split {name} is given twice")));
+            return Err(PipelineError::usage(format!("--split {name} is given twice")));
         }
     }
     if splits.is_empty() {
-        return Err(PipelineError::Usage("--rule or --split is missing: say what is to be dropped".into()));
+        return Err(PipelineError::usage("--rule or --split is missing: say what is to be dropped"));
     }
     Ok(Wanted { benchmarks, splits, takedowns: args.takedowns.clone(), not_followed: Vec::new() })
 }

@@ -104,7 +104,7 @@ pub(super) fn draw(
     for (class, name) in names.iter().enumerate() {
         let mut all = classes.remove(&class).unwrap_or_default();
         if all.len() < shots {
-            return Err(PipelineError::Usage(format!("--shots {shots}: class `{name}` has {} pictures", all.len())));
+            return Err(PipelineError::usage(format!("--shots {shots}: class `{name}` has {} pictures", all.len())));
         }
         all.sort();
         drawn.extend(all.into_iter().take(shots).map(|(_, key)| (class, key)));

@@ -77,7 +77,7 @@ pub(super) fn finite(features: &Tensor, of: &str) -> Result<(), PipelineError> {
     let all = features.f_isfinite().and_then(|each| each.f_all()).and_then(bool::try_from);
     match all.op("finite", &[features]).map_err(PipelineError::failed)? {
         true => Ok(()),
-        false => Err(PipelineError::Failed(format!("features of {of} are not finite: the weights are spoilt"))),
+        false => Err(PipelineError::failed(format!("features of {of} are not finite: the weights are spoilt"))),
     }
 }
 

@@ -96,7 +96,7 @@ pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineErr
         let lines: Vec<String> = notices.lines().collect();
         let why = if lines.is_empty() { String::new() } else { format!("; {}", lines.join("; ")) };
         let data = config.data.display();
-        return Err(PipelineError::Usage(format!("{data}: no picture with a caption could be read{why}")));
+        return Err(PipelineError::usage(format!("{data}: no picture with a caption could be read{why}")));
     }
     let mut texts = vec![String::new(); known.len()];
     known.into_iter().for_each(|(text, at)| texts[at] = text);
@@ -231,7 +231,7 @@ impl Pairs {
             }
             Admitted::Event(Event::End(end)) => match end.outcome {
                 ShardOutcome::Unavailable(why) | ShardOutcome::Changed(why) => {
-                    return Err(PipelineError::Unfinished(why));
+                    return Err(PipelineError::unfinished(why));
                 }
                 ShardOutcome::Complete(_) | ShardOutcome::Rejected(_) => self.notices.merge(&end.notices),
             },

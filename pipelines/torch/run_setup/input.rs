@@ -54,7 +54,7 @@ impl Input {
         }
         match (expand(arguments, stores, &PlanOptions::default()), folders) {
             (Ok(plan), _) => Ok(Self::Shards(Arc::new(plan))),
-            (Err(PlanError::NoShards(_)), Some(Err(neither))) => Err(PipelineError::Usage(format!(
+            (Err(PlanError::NoShards(_)), Some(Err(neither))) => Err(PipelineError::usage(format!(
                 "{neither}; nor is there a .tar, be it plain or .gz, .zst, .xz, .bz2"
             ))),
             (Err(error), _) => Err(PipelineError::usage(error)),
@@ -73,7 +73,7 @@ impl Input {
         let mut found = roots.filter_map(|root| Folders::find(root, reading).ok());
         match found.find(|found| found.plan.difference(plan).is_none()) {
             Some(folders) => Ok(Self::Folders(Arc::new(folders))),
-            None => Err(PipelineError::Usage(format!(
+            None => Err(PipelineError::usage(format!(
                 "{}: these are not the class folders any more that were judged",
                 first.parent().unwrap_or(first).display()
             ))),
@@ -136,7 +136,7 @@ pub(crate) fn captions(folders: &Folders, arguments: &[String]) -> Result<(), Pi
     if folders.captioned > 0 {
         return Ok(());
     }
-    Err(PipelineError::Usage(format!(
+    Err(PipelineError::usage(format!(
         "{}: none of its {} pictures has a caption, a .txt or .json of its name beside it, and a folder's name is none: write them as \
          img2dataset's `--output_format files` does, or pack pictures and texts into WebDataset tars",
         arguments.join(" "),

@@ -31,7 +31,7 @@ fn open_card(machine: &Machine, decode: &DecodeConfig, lanes: usize) -> Result<O
     let wanted = machine.decode == DecodeOn::Card;
     let device = device::parse(&machine.device).map_err(PipelineError::usage)?;
     let tch::Device::Cuda(ordinal) = device else {
-        let refusal = || PipelineError::Usage("--decode card: models compute on the CPU here; --device cuda:N".into());
+        let refusal = || PipelineError::usage("--decode card: models compute on the CPU here; --device cuda:N");
         return if wanted { Err(refusal()) } else { Ok(None) };
     };
     if machine.decode == DecodeOn::Cpu {
@@ -88,7 +88,7 @@ impl RunSetup {
         let threads = self.config.machine.threads;
         let embedder = self.embedder.as_ref().and_then(|embedder| embedder.start(credit, &self.stop));
         if let Some(embedder) = &embedder {
-            embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
+            embedder.ready().map_err(|fault| PipelineError::usage(fault.message))?;
         }
         let pool = |name: &str, threads| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
         let card = match self.card.as_ref().map(|card| card.start(credit, &self.stop)).transpose() {

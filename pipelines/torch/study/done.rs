@@ -53,7 +53,7 @@ pub(super) fn settle(run: &Path, name: &str, settings: &Value, advice: &str) -> 
     let begun: Value = once(&file, &json!("settings"), || Ok(settings.clone()))?;
     match differences(&begun, settings).first() {
         None => Ok(()),
-        Some(differs) => Err(PipelineError::Usage(format!(
+        Some(differs) => Err(PipelineError::usage(format!(
             "{} was begun with another {}: {} there, {} here; {advice}",
             run.display(),
             differs.field,

@@ -183,5 +183,5 @@ pub fn study(
 fn alone(config: &StudyConfig) -> Result<OutFolder, PipelineError> {
     let run = &config.run;
     let alone = OutFolder::locked(run, "study.lock").map_err(PipelineError::at(run))?;
-    alone.ok_or_else(|| PipelineError::Usage(format!("{}: another process works in it", run.display())))
+    alone.ok_or_else(|| PipelineError::usage(format!("{}: another process works in it", run.display())))
 }

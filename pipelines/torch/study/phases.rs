@@ -124,7 +124,7 @@ impl Study<'_> {
             check_caption(caption).map_err(field("inject_reference"))?;
             if matches!(pool, Input::Folders(_)) {
                 let wrong = "inject_reference: the reference joins a pool of shards, and this pool is class folders";
-                return Err(PipelineError::Usage(wrong.into()));
+                return Err(PipelineError::usage(wrong));
             }
             let classes = reference_class_names(file).map_err(field("reference_classnames"))?;
             LabelledPictures::find(&file.reference, &classes).map_err(field("reference"))?;
@@ -230,7 +230,7 @@ impl Study<'_> {
         sets.splice(1..1, alone);
         let batch = self.file.training.batch as u64;
         match sets.iter().find(|set| set.trainable < batch) {
-            Some(set) => Err(PipelineError::Usage(format!(
+            Some(set) => Err(PipelineError::usage(format!(
                 "training.batch: {batch} samples, and of {} only {} can be trained on",
                 set.name, set.trainable
             ))),
@@ -322,7 +322,7 @@ impl Study<'_> {
 fn there(name: &str, path: &Path) -> Result<(), PipelineError> {
     match path.exists() {
         true => Ok(()),
-        false => Err(PipelineError::Usage(format!("{name}: no such file or folder: {}", path.display()))),
+        false => Err(PipelineError::usage(format!("{name}: no such file or folder: {}", path.display()))),
     }
 }
 

@@ -117,7 +117,7 @@ pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<WantedSet>, PipelineErr
         let samples = size.of(pool);
         if samples == 0 || samples > pool {
             let wrong = format!("{field}: {samples} samples of the {pool} that could be judged");
-            return Err(PipelineError::Usage(wrong));
+            return Err(PipelineError::usage(wrong));
         }
         Ok(samples)
     };
@@ -145,7 +145,7 @@ pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<WantedSet>, PipelineErr
     }
     let mut names = std::collections::BTreeSet::new();
     match sets.iter().find(|set| !names.insert(set.name.clone())) {
-        Some(twice) => Err(PipelineError::Usage(format!("ladder: two sizes are both {}", twice.name))),
+        Some(twice) => Err(PipelineError::usage(format!("ladder: two sizes are both {}", twice.name))),
         None => Ok(sets),
     }
 }

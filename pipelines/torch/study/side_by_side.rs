@@ -44,7 +44,7 @@ pub(super) fn side_by_side<J: Sync, R: Send>(
     }
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     if results.len() < jobs.len() {
-        return Err(PipelineError::Interrupted);
+        return Err(PipelineError::interrupted());
     }
     results.sort_by_key(|(at, _)| *at);
     Ok(results.into_iter().map(|(_, result)| result).collect())
@@ -55,6 +55,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use trommel_pipelines::error::ErrorKind;
 
     #[test]
     fn results_stand_in_the_order_of_the_jobs() {
@@ -75,15 +76,16 @@ mod tests {
         let told = side_by_side(&[(); 100], 2, &stop, |at, ()| {
             begun.fetch_add(1, Ordering::Relaxed);
             if at == 3 {
-                return Err(PipelineError::Unfinished("the third".into()));
+                return Err(PipelineError::unfinished("the third"));
             }
             // The one beside it works until it is stopped.
             while at > 3 && !stop.is_requested() {
                 thread::yield_now();
             }
-            if stop.is_requested() { Err(PipelineError::Interrupted) } else { Ok(()) }
+            if stop.is_requested() { Err(PipelineError::interrupted()) } else { Ok(()) }
         });
-        assert!(matches!(told, Err(PipelineError::Unfinished(why)) if why == "the third"));
+        let error = told.unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Unfinished, "the third".to_owned()));
         assert!(begun.into_inner() <= 5);
     }
 
@@ -96,6 +98,6 @@ mod tests {
             }
             Ok(())
         });
-        assert!(matches!(told, Err(PipelineError::Interrupted)));
+        assert_eq!(told.unwrap_err().kind(), ErrorKind::Interrupted);
     }
 }

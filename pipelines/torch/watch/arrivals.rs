@@ -102,7 +102,7 @@ fn listed(path: &Path, bytes: &[u8]) -> Result<(Arrived, u64), PipelineError> {
         {
             let path = path.display();
             let what = format!("{path}: line {number}: ordinal {} where {due} is due", arrival.ordinal);
-            return Err(PipelineError::Failed(what));
+            return Err(PipelineError::failed(what));
         }
         list.take(line.event);
     }

@@ -109,7 +109,7 @@ impl Watch<'_> {
         let (Some(train), Some(loaded), Some(inputs)) = (&config.train, loaded, self.trainer_inputs()) else {
             return Ok(());
         };
-        let none = || PipelineError::Usage(format!("--train: no split is named {}", train.split));
+        let none = || PipelineError::usage(format!("--train: no split is named {}", train.split));
         let rule = inputs.1.clone().ok_or_else(none)?;
         let judge = JudgeConfig {
             plan: Some(self.arrivals.list().plan()),

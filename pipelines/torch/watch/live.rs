@@ -292,7 +292,7 @@ impl Live {
     pub(super) fn end(self) -> Result<TrainReport, PipelineError> {
         self.stop.request();
         let ended = self.thread.join();
-        ended.map_err(|_| PipelineError::Failed("the live trainer's thread panicked".into()))?
+        ended.map_err(|_| PipelineError::failed("the live trainer's thread panicked"))?
     }
 }
 

@@ -158,7 +158,7 @@ impl Watch<'_> {
             self.files.settling.unsettled().iter().map(|path| path.display().to_string()).collect();
         let (trouble, unsettled) = self.together.gather(Phase::Inputs, (trouble, unsettled))?.swap_remove(0);
         if let Some(trouble) = trouble {
-            return Err(PipelineError::Usage(trouble));
+            return Err(PipelineError::usage(trouble));
         }
         let desired = desired.unwrap_or_else(|| {
             self.files.settling.leave_only(unsettled.into_iter().map(PathBuf::from));
@@ -170,7 +170,7 @@ impl Watch<'_> {
             if marks.windows(2).any(|pair| pair[0] != pair[1]) {
                 let what =
                     "benchmarks or takedowns are not the same for all processes, or changed while they were read";
-                return Err(PipelineError::Usage(what.into()));
+                return Err(PipelineError::usage(what));
             }
         }
         desired

@@ -126,7 +126,7 @@ impl Settling {
 
 /// What is said of a file that does not stay as it is.
 pub(super) fn changes(path: &Path) -> PipelineError {
-    PipelineError::Usage(format!("{}: it changes while it is read", path.display()))
+    PipelineError::usage(format!("{}: it changes while it is read", path.display()))
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ fn of_folder(folder: &Path) -> Result<String, PipelineError> {
     let name = whole.as_deref().unwrap_or(folder).file_name().unwrap_or_default().to_string_lossy().into_owned();
     match is_word(&name) {
         true => Ok(name),
-        false => Err(PipelineError::Usage(format!(
+        false => Err(PipelineError::usage(format!(
             "{}: give the set a name by --name (letters, digits, `_` and `-`): it stands in keys, and the last word of this path, `{name}`, cannot",
             folder.display()
         ))),

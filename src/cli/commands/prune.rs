@@ -30,7 +30,7 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
     if args.judging.against.join == "device" {
         let wrong =
             "--join device: stored embeddings are joined on the processor, where no model runs; the answer is the same";
-        return Err(PipelineError::Usage(wrong.into()));
+        return Err(PipelineError::usage(wrong));
     }
     let machine = run_config::machine(&args.running.common.machine, launched.as_ref(), || 0)?;
     let (judging, running) = (&args.judging, &args.running);
@@ -49,7 +49,7 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
 pub fn has_rule(args: &PruneArgs) -> Result<(), PipelineError> {
     match args.judging.rule {
         Some(_) => Ok(()),
-        None => Err(PipelineError::Usage("--rule is missing; `trommel embed` is the command without one".into())),
+        None => Err(PipelineError::usage("--rule is missing; `trommel embed` is the command without one")),
     }
 }
 
@@ -77,7 +77,7 @@ fn refuse_unread(given: &[String]) -> Result<(), PipelineError> {
     ];
     match given.iter().find(|flag| !READ.contains(&flag.as_str())) {
         None => Ok(()),
-        Some(flag) => Err(PipelineError::Usage(format!(
+        Some(flag) => Err(PipelineError::usage(format!(
             "--{flag}: what is pruned are stored embeddings, no picture is read here and nothing is embedded"
         ))),
     }

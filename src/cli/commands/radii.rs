@@ -94,7 +94,7 @@ fn refuse_unread(given: &[String]) -> Result<(), PipelineError> {
     ];
     match given.iter().find(|flag| !read.contains(&flag.as_str())) {
         None => Ok(()),
-        Some(flag) => Err(PipelineError::Usage(format!(
+        Some(flag) => Err(PipelineError::usage(format!(
             "--{flag}: the reference set and all benchmarks are embeddings already, nothing is embedded here"
         ))),
     }

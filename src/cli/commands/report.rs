@@ -42,19 +42,19 @@ pub fn run(args: &ReportArgs) -> Outcome {
         "html" | "htm" => false,
         _ => {
             let out = args.out.display();
-            return Err(PipelineError::Usage(format!("-o {out}: name it .html (the page) or .svg (the picture)")));
+            return Err(PipelineError::usage(format!("-o {out}: name it .html (the page) or .svg (the picture)")));
         }
     };
     let pairs_per_benchmark = if drawn { PAIRS.0 } else { PAIRS.1 };
     if drawn && (args.blur || args.against.is_some()) {
-        return Err(PipelineError::Usage("--blur and --against are for the page; the picture has neither".into()));
+        return Err(PipelineError::usage("--blur and --against are for the page; the picture has neither"));
     }
     let (blurred, against) = (args.blur, args.against.clone());
     let options = ReportOptions { pairs_per_benchmark, blurred, against, ..ReportOptions::default() };
     let gathered = gather(&args.run, &options)?;
     if drawn && gathered.report.blurred {
         let run = args.run.display();
-        return Err(PipelineError::Usage(format!(
+        return Err(PipelineError::usage(format!(
             "{run}: its pictures are blurred until somebody clicks on them, which they cannot be in a picture: name it .html"
         )));
     }

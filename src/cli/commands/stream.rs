@@ -77,11 +77,11 @@ fn config(args: &StreamArgs) -> Result<StreamConfig, PipelineError> {
     let kept_by = match (&args.split, &args.run, &args.rule) {
         (Some(split), ..) => KeptBy::Split(split.clone()),
         (None, Some(run), _) if !run.is_dir() => {
-            return Err(PipelineError::Usage(format!("--run {}: no run folder", run.display())));
+            return Err(PipelineError::usage(format!("--run {}: no run folder", run.display())));
         }
         (None, Some(run), _) => KeptBy::Split(run.clone()),
         (None, None, Some(rule)) => KeptBy::rule(rule, args.seed)?,
-        (None, None, None) => return Err(PipelineError::Usage("give --split, --run or --rule".into())),
+        (None, None, None) => return Err(PipelineError::usage("give --split, --run or --rule")),
     };
     let out = args.out.as_ref().map_or(Out::Pipe, |folder| Out::Shards(folder.clone(), args.shard_samples));
     Ok(StreamConfig { shards: args.shards.clone(), kept_by, out, stores: environment::stores() })

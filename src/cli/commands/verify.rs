@@ -67,7 +67,7 @@ pub fn run(args: &VerifyArgs) -> Outcome {
             print_line(&escape_controls(&format!("{sign} {row}: kept by {whose} only")))?;
         }
     }
-    if report.equal { Ok(Done::default()) } else { Err(PipelineError::Failed(told(args, &report))) }
+    if report.equal { Ok(Done::default()) } else { Err(PipelineError::failed(told(args, &report))) }
 }
 
 fn other(report: &VerifyReport) -> &'static str {

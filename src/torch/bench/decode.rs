@@ -41,7 +41,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
     print_json(args.output.json, &report)?;
     let unequal = report.rgb.iter().chain([&report.views]).any(|of| of.equal < of.pictures);
     if unequal {
-        return Err(PipelineError::Failed("a card's pixels are not the CPU's".into()));
+        return Err(PipelineError::failed("a card's pixels are not the CPU's"));
     }
     Ok(Done::default())
 }

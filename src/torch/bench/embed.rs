@@ -39,7 +39,7 @@ fn line(figures: &Figures) -> String {
 /// Flags to what is measured.
 fn config(args: &BenchArgs) -> Result<EmbedBench, PipelineError> {
     if let Some(few @ 0..8) = args.batch {
-        return Err(PipelineError::Usage(format!("--batch {few}: an embedder's are of at least 8")));
+        return Err(PipelineError::usage(format!("--batch {few}: an embedder's are of at least 8")));
     }
     Ok(EmbedBench {
         embedder: EmbedderConfig {

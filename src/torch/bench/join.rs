@@ -34,7 +34,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
     print_json(args.output.json, &report)?;
     match report.differences {
         0 => Ok(Done::default()),
-        count => Err(PipelineError::Failed(format!("{count} answers differ from the processor's"))),
+        count => Err(PipelineError::failed(format!("{count} answers differ from the processor's"))),
     }
 }
 

@@ -244,7 +244,7 @@ fn write_shard(
     items: &[PointRow],
 ) -> Result<ShardLine, PipelineError> {
     let Context { view, split, pool: (pool, _), .. } = *context;
-    let gone = || PipelineError::Failed(format!("shard {ordinal} is not in the epoch"));
+    let gone = || PipelineError::failed(format!("shard {ordinal} is not in the epoch"));
     let statuses = view.statuses(ordinal, split).ok_or_else(gone)?;
     let mut scores: Vec<Rows> = Vec::new();
     for points in view.points() {
