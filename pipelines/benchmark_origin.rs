@@ -9,6 +9,7 @@ use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::META_IDENTITY;
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::notices::Notices;
+use trommel_ledger::run_folder::CONFIG_FILE;
 
 use crate::named_path::NamedPath;
 
@@ -56,7 +57,7 @@ impl BenchmarkOrigin {
 
 /// The configuration of the run in a folder; none where there is no run.
 pub(crate) fn config(folder: &Path) -> Option<Value> {
-    serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()
+    serde_json::from_slice(&std::fs::read(folder.join(CONFIG_FILE)).ok()?).ok()
 }
 
 /// What multiplied for the features of a run, and in what if not in f32; none where nothing was embedded.

@@ -15,6 +15,7 @@ use trommel_core::sample::{Identity, Reason, Status, TAKEN_DOWN};
 use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
+use trommel_ledger::run_folder::{CONFIG_FILE, MANIFESTS};
 use trommel_shard::plan::{Plan, ShardRef, shards_in};
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Local;
@@ -134,7 +135,7 @@ pub fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
     } else {
         path.parent()
     };
-    match beside.filter(|root| root.join("config.json").is_file() && root.join("manifest").is_dir()) {
+    match beside.filter(|root| root.join(CONFIG_FILE).is_file() && root.join(MANIFESTS).is_dir()) {
         Some(root) => Ledger::open(root).map(Some).map_err(PipelineError::usage),
         None => Ok(None),
     }

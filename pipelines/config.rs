@@ -10,6 +10,7 @@ use trommel_cluster::ClusterConfig;
 use trommel_core::cores::Cores;
 use trommel_decide::join::ColumnSet;
 use trommel_decode::Limits;
+use trommel_ledger::run_folder::CONFIG_FILE;
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Stores;
@@ -209,7 +210,7 @@ impl JudgeConfig {
     /// how many of them are left to judge.
     #[must_use]
     pub fn least_readers(&self, shards: usize) -> usize {
-        let is_all = self.reading.part.is_none() && !self.run.join("config.json").exists();
+        let is_all = self.reading.part.is_none() && !self.run.join(CONFIG_FILE).exists();
         self.machine.readers(if is_all { shards } else { 1 })
     }
 }

@@ -27,6 +27,7 @@ use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
 use trommel_decode::Limits;
 use trommel_shard::names::IMAGE_KEYS;
+use trommel_shard::promised::STATS_ENDING;
 
 use crate::error::PipelineError;
 use crate::labelled::{ClassNames, LabelledPictures};
@@ -253,7 +254,7 @@ fn mark(config: &InjectConfig, mut settings: Value, finished: bool) -> Result<()
 /// `00012.tar` or `00012_stats.json`, as they are written here, and what a kill has left of them.
 fn is_of_a_shard(name: &str) -> bool {
     let name = name.strip_suffix(".tmp").unwrap_or(name);
-    let number = name.strip_suffix(".tar").or_else(|| name.strip_suffix("_stats.json"));
+    let number = name.strip_suffix(".tar").or_else(|| name.strip_suffix(STATS_ENDING));
     number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -308,7 +309,7 @@ impl Shards<'_> {
         // The statistics after the shard: without it they would speak of one that is lost.
         aside.commit().map_err(&failed)?;
         let samples = 1 + (self.written - 1) % u64::from(self.config.shard_samples);
-        let stats = self.path("_stats.json");
+        let stats = self.path(STATS_ENDING);
         let text = json!({ "count": samples, "successes": samples, "failed_to_download": 0, "failed_to_resize": 0 });
         durable::write(&stats, text.to_string().as_bytes()).map_err(PipelineError::at(&stats))
     }

@@ -28,6 +28,7 @@ use trommel_shard::plan::Plan;
 
 use crate::error::PipelineError;
 use crate::progress::Progress;
+use crate::training_folder::newest_weights;
 
 /// How long the tasks of an array wait for the first of them to write a long plan.
 const SET_UP_PATIENCE: Duration = Duration::from_secs(120);
@@ -74,7 +75,7 @@ pub fn open_folder(
         LedgerError::PlanDiffers { .. } if trains => PipelineError::usage(error).with_remedy(format_args!(
             "training has begun here, and another list would change the order of the pass under way: give it a --run of its own \
              (--pretrained {} starts from these weights)",
-            root.join("checkpoints/epoch_latest.pt").display()
+            newest_weights(root).display()
         )),
         error => usage_or_failure(error),
     })?;

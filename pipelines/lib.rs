@@ -49,6 +49,7 @@ pub mod stream;
 pub mod time_spent;
 pub mod together;
 pub mod trained_steps;
+pub mod training_folder;
 pub mod verify;
 pub mod watch_folder;
 pub mod why;

@@ -21,6 +21,7 @@ use trommel_ledger::read::{Ledger, LedgerRow};
 use crate::error::PipelineError;
 use crate::irregular_turns;
 use crate::past_run::PastRun;
+use crate::training_folder::{CHECKPOINTS, SETTLED_FILE, STATE_FILE};
 
 /// What a trainer did with a sample in one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -129,7 +130,7 @@ impl Training {
     /// # Errors
     /// A damaged folder, or a file of it that cannot be read.
     pub fn open(run: &Path, past: &PastRun) -> Result<Result<Self, Option<String>>, PipelineError> {
-        let Some(state) = newest_state(&run.join("checkpoints"))? else { return Ok(Err(None)) };
+        let Some(state) = newest_state(&run.join(CHECKPOINTS))? else { return Ok(Err(None)) };
         let unknown = |why: &str| Ok(Err(Some(format!("its training steps are not known: {why}"))));
         let begun_before = "the run was begun by an earlier version, which kept no irregular turns";
         let Some(((0, 0), irregular)) = irregular_turns::read(run)? else { return unknown(begun_before) };
@@ -313,7 +314,7 @@ fn newest_state(checkpoints: &Path) -> Result<Option<Value>, PipelineError> {
     let at = PipelineError::at(checkpoints);
     let Some(entries) = if_there(fs::read_dir(checkpoints)).map_err(&at)? else { return Ok(None) };
     let names: Vec<_> = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>().map_err(&at)?;
-    let state = |name: &std::ffi::OsString| Some((step(name.to_str()?)?, checkpoints.join(name).join("state.json")));
+    let state = |name: &std::ffi::OsString| Some((step(name.to_str()?)?, checkpoints.join(name).join(STATE_FILE)));
     let mut states: Vec<(u64, PathBuf)> = names.iter().filter_map(state).collect();
     states.sort_unstable();
     for (_, path) in states.iter().rev() {
@@ -328,7 +329,7 @@ fn newest_state(checkpoints: &Path) -> Result<Option<Value>, PipelineError> {
 
 /// What stands for class folders in the order.
 fn dealt_as(run: &Path) -> Result<Option<Vec<String>>, PipelineError> {
-    let path = run.join("training.json");
+    let path = run.join(SETTLED_FILE);
     let damaged = |error: serde_json::Error| PipelineError::failed(error).within(path.display());
     let Some(text) = if_there(fs::read(&path)).map_err(PipelineError::at(&path))? else { return Ok(None) };
     let first: Value = serde_json::from_slice(&text).map_err(damaged)?;

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 use super::ColumnarError;
+use super::embeddings::FILE_NAME;
 use super::parquet::TableReader;
 
 /// One file of embeddings.
@@ -172,7 +173,7 @@ fn of_file(path: &Path, array: Option<&str>) -> Result<Piece, ColumnarError> {
 }
 
 fn in_folder(path: &Path, array: Option<&str>) -> Result<Vec<Piece>, ColumnarError> {
-    let single = path.join("embeddings.arrow");
+    let single = path.join(FILE_NAME);
     if single.is_file() {
         return Ok(vec![Piece::Ipc(single)]);
     }

@@ -28,6 +28,9 @@ use trommel_core::causes::Causes;
 use trommel_ledger::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
 use trommel_ledger::{LedgerError, checked};
 
+/// Name of the folder of parts beside it.
+pub(super) const PARTS: &str = "parts";
+
 /// A journal is not folded for less than this.
 const FOLD_BYTES: u64 = 1 << 20;
 
@@ -86,7 +89,7 @@ impl Journal {
     /// # Errors
     /// Somebody else has it open; no journal is whole; a damaged line, a newer schema; what the file system says.
     pub(super) fn open(root: &Path, storage: Arc<dyn Storage>) -> Result<(Self, JournalState), IncrementalError> {
-        let folder = root.join("parts");
+        let folder = root.join(PARTS);
         storage.create_dir(&folder).map_err(LedgerError::at("create", &folder))?;
         let held = root.join("lock");
         let lock = storage.try_lock(&held, LockKind::Exclusive).map_err(LedgerError::at("lock", &held))?;

@@ -17,7 +17,7 @@ use super::damage::JournalError;
 use super::filed::Filed;
 use super::flow::{Taken, Tally};
 use super::inputs::{Inputs, Points, ShardInput, Split};
-use super::journal::{Journal, JournalState};
+use super::journal::{Journal, JournalState, PARTS};
 use super::parts::{PartRecord, PartStore, StoredTable, incarnation_of};
 use super::peers::Round;
 use super::record::{BenchmarkRecord, Changed, Delta, ShardRecord, follow};
@@ -56,7 +56,7 @@ impl Opened {
         budget_bytes: u64,
         round: &Round,
     ) -> Result<Self, IncrementalError> {
-        let folder = root.join("parts");
+        let folder = root.join(PARTS);
         let first = if round.peers.rank() == 0 { refreshed(root, &folder, &storage).map(Some) } else { Ok(None) };
         let tell = |first: &Option<(Journal, JournalState, u64)>| first.as_ref().map(|first| first.2);
         let (first, others) = round.share("journal", first, tell)?;

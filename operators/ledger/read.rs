@@ -17,7 +17,7 @@ use super::LedgerError;
 use super::items::MergedItems;
 use super::manifest::{self, Counts, Merged, PartKind, ShardLine};
 use super::part::ledger_fields;
-use super::run_folder::{check_schema, incarnations, manifest_path, read_plan, schema_of};
+use super::run_folder::{CONFIG_FILE, PLAN_FILE, check_schema, incarnations, manifest_path, read_plan, schema_of};
 use super::storage::{Disk, Storage};
 use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::npy::StoredRows;
@@ -90,7 +90,7 @@ impl Ledger {
     /// # Errors
     /// No run folder, or a damaged one.
     pub fn open_on(root: &Path, storage: Arc<dyn Storage>) -> Result<Self, LedgerError> {
-        let path = root.join("config.json");
+        let path = root.join(CONFIG_FILE);
         let bytes = storage.read(&path).map_err(|cause| LedgerError::unopened(storage.as_ref(), root, &path, cause))?;
         let config: Value = serde_json::from_slice(&bytes).map_err(LedgerError::json(&path, "no readable JSON"))?;
         check_schema(&path, schema_of(&config))?;
@@ -146,7 +146,7 @@ impl Ledger {
     /// # Errors
     /// No plan there, or one of another form.
     pub fn plan<P: serde::de::DeserializeOwned>(&self) -> Result<P, LedgerError> {
-        let path = self.root.join("plan.json");
+        let path = self.root.join(PLAN_FILE);
         let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
         read_plan(&path, &bytes)
     }

@@ -30,7 +30,7 @@ use self::locks::{take_run_locks, wait_for};
 use self::plan::{check_plan, write_plan};
 use self::recovery::{recover, take_incarnation};
 use super::LedgerError;
-use super::manifest::{Merged, ShardLine};
+use super::manifest::{Merged, PartKind, ShardLine};
 use super::storage::{Lock, Output, Storage, parent};
 use trommel_core::sample::is_in_part;
 use trommel_core::wake::locked;
@@ -42,11 +42,16 @@ mod locks;
 mod plan;
 mod recovery;
 
-pub use self::config::{BLUR, RunConfig, blur};
+pub use self::config::{BLUR, CONFIG_FILE, RunConfig, blur};
 pub use self::difference::{Difference, differences};
 pub(crate) use self::json::{check_schema, schema_of};
-pub(crate) use self::plan::read_plan;
+pub(crate) use self::plan::{PLAN_FILE, read_plan};
 pub(crate) use self::recovery::incarnations;
+
+/// Name of the folder of manifests in a run folder.
+pub const MANIFESTS: &str = "manifest";
+/// Name of the folder of logs in a run folder.
+pub const LOGS: &str = "logs";
 
 /// How a process takes part in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +121,12 @@ impl RunFolder {
         options: &OpenOptions<'_, P>,
     ) -> Result<Self, LedgerError> {
         let disk = storage.as_ref();
-        let fresh = match disk.len(&root.join("config.json")) {
+        let fresh = match disk.len(&root.join(CONFIG_FILE)) {
             Ok(_) => false,
             Err(e) if e.kind() == io::ErrorKind::NotFound => true,
             Err(e) => return Err(LedgerError::at("look into", root)(e)),
         };
-        for folder in ["manifest", "ledger", "items", "embeddings", "logs"] {
+        for folder in [MANIFESTS, LOGS].into_iter().chain(PartKind::ALL.map(PartKind::folder)) {
             let path = root.join(folder);
             disk.create_dir(&path).map_err(LedgerError::at("make", &path))?;
         }
@@ -188,12 +193,6 @@ impl RunFolder {
         &self.notes
     }
 
-    /// Folder for logs.
-    #[must_use]
-    pub fn logs(&self) -> PathBuf {
-        self.root.join("logs")
-    }
-
     /// Whether a shard belongs to this process's slice.
     #[must_use]
     pub const fn owns(&self, ordinal: u64) -> bool {
@@ -226,7 +225,7 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be read.
     pub fn plan<P: DeserializeOwned>(&self) -> Result<P, LedgerError> {
-        let path = self.root.join("plan.json");
+        let path = self.root.join(PLAN_FILE);
         read_plan(&path, &self.storage.read(&path).map_err(LedgerError::at("read", &path))?)
     }
 
@@ -240,5 +239,5 @@ impl RunFolder {
 }
 
 pub(super) fn manifest_path(root: &Path, incarnation: u64) -> PathBuf {
-    root.join("manifest").join(format!("{incarnation}.jsonl"))
+    root.join(MANIFESTS).join(format!("{incarnation}.jsonl"))
 }

@@ -10,7 +10,7 @@ use super::plan::SHARD_ENDINGS;
 use super::store::{Local, Metered, Store, scheme};
 
 /// What stands behind a shard's stem in the name of its statistics.
-pub(crate) const STATS_ENDING: &str = "_stats.json";
+pub const STATS_ENDING: &str = "_stats.json";
 
 /// Statistics beyond this size are not read.
 const MAX_STATS_BYTES: u64 = 4 << 20;

@@ -9,6 +9,7 @@ use trommel_decide::selection::Selection;
 use trommel_ledger::LedgerError;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
+use trommel_ledger::run_folder::CONFIG_FILE;
 use trommel_select::scan::Shard;
 use trommel_select::select::{MadeSplit, SplitSource, WantedSplit, in_order, program, select as select_from};
 use trommel_shard::plan::{Plan, is_shard_name};
@@ -66,7 +67,7 @@ impl OpenRun {
     pub fn open(run: &Path, without: &[String]) -> Result<Self, PipelineError> {
         let unread = |error: LedgerError| {
             let (error, current) = (no_run(run, error), run.join(CURRENT));
-            match current.is_dir() && !run.join("config.json").exists() {
+            match current.is_dir() && !run.join(CONFIG_FILE).exists() {
                 true => error
                     .with_remedy(format_args!("it is a watch's: give one of its splits, {}/SPLIT", current.display())),
                 false => error,

@@ -22,6 +22,7 @@ use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::radii::{RadiiConfig, radii};
 use trommel_pipelines::report;
+use trommel_pipelines::training_folder::newest_weights;
 
 /// Both the embedder and the trained model.
 pub const MODEL: &str = "trommel-small-32";
@@ -86,7 +87,7 @@ pub fn demo(
     };
     let trained = train_part(&unpruned, stop, "training the embedder", progress_of)?;
     let weights = trained.checkpoint.map(|folder| folder.join("open_clip_model.pt"));
-    let weights = weights.unwrap_or_else(|| out.join("embedder/checkpoints/epoch_latest.pt"));
+    let weights = weights.unwrap_or_else(|| newest_weights(&out.join("embedder")));
     clock.lap("train the embedder");
 
     let embedder = EmbedderConfig { weights: Some(weights), random_init: None, ..embedder() };
@@ -142,7 +143,7 @@ pub fn demo(
     let mut benchmarks = Vec::new();
     for count in &gathered.report.benchmarks {
         let zero_shot = evaluate(&EvalConfig {
-            checkpoint: run.join("checkpoints/epoch_latest.pt"),
+            checkpoint: newest_weights(&run),
             model: MODEL.into(),
             data: data.join("benchmarks").join(&count.name),
             classes: ClassNames::default(),

@@ -15,9 +15,8 @@ use crate::order_defaults::{Size, describe};
 use crate::pass_count::PassCount;
 use crate::train_run::{RunLength, TrainRun};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::training_folder::{CHECKPOINTS, SETTLED_FILE};
 
-/// Name of the file in the run folder.
-const FILE: &str = "training.json";
 /// Version of its layout.
 const SCHEMA: u32 = 1;
 
@@ -49,7 +48,7 @@ struct FirstStart {
 impl FirstStart {
     /// What the folder has; an empty one where it has nothing.
     fn read(run: &Path) -> Result<Self, PipelineError> {
-        let path = run.join(FILE);
+        let path = run.join(SETTLED_FILE);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -73,7 +72,7 @@ impl FirstStart {
         }
         let mut text = serde_json::to_vec_pretty(self).map_err(PipelineError::failed)?;
         text.push(b'\n');
-        replace(&run.join(FILE), &text).map_err(PipelineError::failed)
+        replace(&run.join(SETTLED_FILE), &text).map_err(PipelineError::failed)
     }
 }
 
@@ -82,7 +81,7 @@ impl FirstStart {
 /// # Errors
 /// Checkpoints that cannot be listed: nobody may take them for none.
 pub(crate) fn has_trained(run: &Path) -> Result<bool, PipelineError> {
-    let folder = run.join("checkpoints");
+    let folder = run.join(CHECKPOINTS);
     let steps = if_there(standing(&folder)).map_err(PipelineError::at(&folder))?;
     Ok(steps.is_some_and(|steps| !steps.is_empty()))
 }

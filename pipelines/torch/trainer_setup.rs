@@ -29,6 +29,7 @@ use crate::run_setup::RunSetup;
 use crate::train_run::{Setting, TrainRun};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
+use trommel_pipelines::training_folder::CHECKPOINTS;
 
 /// A trainer at its first step of this process.
 pub(crate) struct Prepared {
@@ -75,7 +76,7 @@ pub(crate) fn prepare(
     let card = card.into_iter().flat_map(|card| [("card".to_owned(), card), ("tf32".to_owned(), "off".to_owned())]);
     let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).collect();
     let (checkpoints, found, recipe, training, notices, by_onednn) = together.in_turn(Phase::Checkpoints, || {
-        let folder = config.run.join("checkpoints");
+        let folder = config.run.join(CHECKPOINTS);
         // The hashes come below: what a run was begun with is among what they are made of.
         let checkpoints = Checkpoints::open(&folder, architecture.name(), Some(run.keep_checkpoints));
         let checkpoints = checkpoints.map_err(PipelineError::failed)?;

@@ -11,6 +11,7 @@ use trommel_core::sample::SampleId;
 use trommel_core::stop::Stop;
 use trommel_dataflow::order::{Cursor, Held};
 use trommel_decide::ShardNames;
+use trommel_ledger::run_folder::LOGS;
 use trommel_train::share::{Outbox, rows};
 use trommel_train::to_order::{TrainOrder, TrainSample};
 use trommel_train::{Next, RunEnd, TrainError, TrainSummary, TrainerConfig, run_trainer, spawn_trainer};
@@ -117,7 +118,7 @@ pub(crate) fn start(
 ) -> Result<JoinHandle<Result<TrainSummary, TrainError>>, PipelineError> {
     let Prepared { mut trainer, checkpoints, found, threads, .. } = prepared;
     let run = setting.run;
-    let mut logging = TrainerConfig::new(setting.config.run.join("logs"));
+    let mut logging = TrainerConfig::new(setting.config.run.join(LOGS));
     logging.log_every_steps = run.log_every_steps;
     logging.save_passes = run.save_passes;
     logging.save_every = run.save_every.or(logging.save_every);

@@ -12,6 +12,7 @@ use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
+use trommel_pipelines::training_folder::STATE_FILE;
 use trommel_pipelines_torch::eval::retrieval::{RetrievalConfig, retrieve};
 use trommel_pipelines_torch::eval::{EvalConfig, ProbeOn, evaluate};
 
@@ -134,6 +135,6 @@ fn model(args: &EvalArgs) -> Result<String, PipelineError> {
 
 /// The name in a checkpoint's `state.json`.
 fn model_of(checkpoint: &Path) -> Option<String> {
-    let text = fs::read_to_string(checkpoint.join("state.json")).ok()?;
+    let text = fs::read_to_string(checkpoint.join(STATE_FILE)).ok()?;
     serde_json::from_str::<serde_json::Value>(&text).ok()?.get("name")?.as_str().map(String::from)
 }

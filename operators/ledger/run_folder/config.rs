@@ -14,6 +14,8 @@ use crate::storage::Storage;
 
 /// What the record calls that pictures are to be blurred until somebody clicks on them.
 pub const BLUR: &str = "blur";
+/// Name of the configuration in a run folder: there is none without it.
+pub const CONFIG_FILE: &str = "config.json";
 
 /// What a run was configured with, by what it decides.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,7 +82,7 @@ fn lacks_blur(stored: &Value) -> bool {
 /// # Errors
 /// A configuration that cannot be read or written.
 pub fn blur(root: &Path, disk: &dyn Storage) -> Result<(), LedgerError> {
-    let path = root.join("config.json");
+    let path = root.join(CONFIG_FILE);
     match read_json(disk, &path)? {
         Some(mut stored) if lacks_blur(&stored) => {
             stored["record"][BLUR] = Value::Bool(true);
@@ -92,7 +94,7 @@ pub fn blur(root: &Path, disk: &dyn Storage) -> Result<(), LedgerError> {
 
 /// Whether the folder's configuration is to be written anew.
 pub(super) fn adds_blur(root: &Path, disk: &dyn Storage, config: &RunConfig) -> Result<bool, LedgerError> {
-    Ok(read_json(disk, &root.join("config.json"))?.is_some_and(|stored: Value| is_new_blur(&stored, config)))
+    Ok(read_json(disk, &root.join(CONFIG_FILE))?.is_some_and(|stored: Value| is_new_blur(&stored, config)))
 }
 
 pub(super) fn check_config(
@@ -102,7 +104,7 @@ pub(super) fn check_config(
     mix_numerics: bool,
     notes: &mut Vec<String>,
 ) -> Result<(), LedgerError> {
-    let path = root.join("config.json");
+    let path = root.join(CONFIG_FILE);
     let Some(stored) = read_json(disk, &path)? else {
         let value = json!({
             "schema": SCHEMA_VERSION,

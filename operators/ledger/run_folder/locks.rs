@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Access;
+use super::{Access, CONFIG_FILE, PLAN_FILE};
 use crate::LedgerError;
 use crate::storage::{Lock, LockKind, Storage};
 
@@ -59,7 +59,7 @@ pub(super) fn wait_for(
         if let Some(lock) = disk.try_lock(&path, LockKind::Exclusive).map_err(LedgerError::at("lock", &path))? {
             return Ok(Some(lock));
         }
-        if !writes && ["config.json", "plan.json"].iter().all(|file| disk.len(&root.join(file)).is_ok()) {
+        if !writes && [CONFIG_FILE, PLAN_FILE].iter().all(|file| disk.len(&root.join(file)).is_ok()) {
             return Ok(None);
         }
         if start.elapsed() >= patience {

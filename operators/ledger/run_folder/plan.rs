@@ -13,6 +13,9 @@ use crate::LedgerError;
 use crate::manifest::SCHEMA_VERSION;
 use crate::storage::Storage;
 
+/// Name of the plan in a run folder.
+pub(crate) const PLAN_FILE: &str = "plan.json";
+
 /// A stored plan. Long ones are never held as JSON values.
 pub(crate) fn read_plan<P: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<P, LedgerError> {
     #[derive(Deserialize)]
@@ -36,7 +39,7 @@ pub(super) fn write_plan<P: Serialize>(root: &Path, disk: &dyn Storage, plan: &P
         schema: u32,
         plan: &'a P,
     }
-    write_json(disk, &root.join("plan.json"), &Stored { schema: SCHEMA_VERSION, plan })
+    write_json(disk, &root.join(PLAN_FILE), &Stored { schema: SCHEMA_VERSION, plan })
 }
 
 pub(super) fn check_plan<P: Serialize + DeserializeOwned + PartialEq>(
@@ -44,7 +47,7 @@ pub(super) fn check_plan<P: Serialize + DeserializeOwned + PartialEq>(
     disk: &dyn Storage,
     options: &OpenOptions<'_, P>,
 ) -> Result<(), LedgerError> {
-    let path = root.join("plan.json");
+    let path = root.join(PLAN_FILE);
     let write = || write_plan(root, disk, options.plan);
     let bytes = match disk.read(&path) {
         Ok(bytes) => bytes,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 
-use super::{Access, manifest_path};
+use super::{Access, MANIFESTS, manifest_path};
 use crate::LedgerError;
 use crate::manifest::{self, Merged, PartKind};
 use crate::storage::{Lock, LockKind, Output, Storage};
@@ -102,7 +102,7 @@ fn part_file(name: String, kind: PartKind) -> Option<PartFile> {
 }
 
 pub(crate) fn incarnations(root: &Path, disk: &dyn Storage) -> Result<BTreeSet<u64>, LedgerError> {
-    let folder = root.join("manifest");
+    let folder = root.join(MANIFESTS);
     let names = disk.list(&folder).map_err(LedgerError::at("list", &folder))?;
     Ok(names.iter().filter_map(|n| n.strip_suffix(".jsonl")?.parse().ok()).collect())
 }
@@ -132,7 +132,7 @@ pub(super) fn take_incarnation(root: &Path, disk: &dyn Storage, last: Option<u64
             Ok(mut manifest) => {
                 if let Some(lock) = disk.try_lock(&path, LockKind::Exclusive).map_err(LedgerError::at("lock", &path))? {
                     manifest.sync().map_err(LedgerError::at("sync", &path))?;
-                    let folder = root.join("manifest");
+                    let folder = root.join(MANIFESTS);
                     disk.sync_dir(&folder).map_err(LedgerError::at("sync", &folder))?;
                     return Ok((next, manifest, lock));
                 }

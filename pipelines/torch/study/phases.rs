@@ -32,6 +32,7 @@ use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 use trommel_pipelines::lists;
 use trommel_pipelines::radii::{RadiiConfig, radii};
 use trommel_pipelines::select::LedgerReading;
+use trommel_pipelines::training_folder::newest_weights;
 
 /// The set that the reference is where it joins the pool.
 const INJECTED: &str = "reference";
@@ -155,7 +156,7 @@ impl Study<'_> {
             let training = self.training(&embedder.model, recipe, 0, run.clone())?;
             Ok(self.train(&training, "training the embedder")?.notices)
         })?;
-        let weights = run.join("checkpoints/epoch_latest.pt");
+        let weights = newest_weights(&run);
         Ok((embedder.config(Some(weights)), notices))
     }
 

@@ -10,6 +10,7 @@ use trommel_core::stop::Stop;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
+use trommel_pipelines::training_folder::{CHECKPOINTS, newest_weights};
 
 use super::Study;
 use super::config::BenchmarkFile;
@@ -127,13 +128,13 @@ impl Study<'_> {
             report.notices.loss("rejected_in_training", text, title, report.rejected, report.rejected);
         }
         let run = &training.judge.run;
-        keep_latest(&run.join("checkpoints")).map_err(PipelineError::at(run))?;
+        keep_latest(run).map_err(PipelineError::at(run))?;
         Ok(report)
     }
 
     fn evaluate(&self, set: &TrainingSet, seed: u64) -> Result<Evaluated, PipelineError> {
         let name = format!("seed-{seed}");
-        let checkpoint = self.place("training").join(&set.name).join(&name).join("checkpoints/epoch_latest.pt");
+        let checkpoint = newest_weights(&self.place("training").join(&set.name).join(&name));
         let file = self.place("evaluation").join(&set.name).join(name + ".json");
         let machine = &self.config.machine;
         let config = |benchmark: &BenchmarkFile| {
@@ -187,11 +188,11 @@ pub(super) fn named_classes(list: Option<&Path>, table: Option<&Path>) -> Result
     })
 }
 
-/// Removes all checkpoints but the newest: a finished training needs no other, and a study would have hundreds of them.
-fn keep_latest(checkpoints: &Path) -> std::io::Result<()> {
-    let newest = fs::canonicalize(checkpoints.join("epoch_latest.pt"))?;
+/// Removes all checkpoints of a run but the newest: a finished training needs no other, and a study would have hundreds of them.
+fn keep_latest(run: &Path) -> std::io::Result<()> {
+    let newest = fs::canonicalize(newest_weights(run))?;
     let mut links = Vec::new();
-    for entry in fs::read_dir(checkpoints)? {
+    for entry in fs::read_dir(run.join(CHECKPOINTS))? {
         let entry = entry?;
         let path = entry.path();
         if entry.file_type()?.is_symlink() {

@@ -32,7 +32,7 @@ use trommel_incremental::view::{SplitDecisions, Views};
 use trommel_ledger::decisions::FolderDecisions;
 use trommel_ledger::manifest::LineStatus;
 use trommel_ledger::part::PartConfig;
-use trommel_ledger::run_folder::RunFolder;
+use trommel_ledger::run_folder::{LOGS, RunFolder};
 use trommel_model::Architecture;
 use trommel_shard::plan::GrowingPlan;
 use trommel_shard::reader::{Decisions, KnownError};
@@ -55,6 +55,7 @@ use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
 use trommel_pipelines::progress::Progress;
+use trommel_pipelines::training_folder::{CHECKPOINTS, STATE_FILE};
 
 /// What a live trainer is started with.
 pub(super) struct Setting {
@@ -166,7 +167,7 @@ impl Live {
         waker: Waker,
     ) -> Result<Self, PipelineError> {
         let Setting { run, judge, split, views, pool, judged, parts, decisions_bytes, taken_down } = setting;
-        for folder in ["logs", "checkpoints"] {
+        for folder in [LOGS, CHECKPOINTS] {
             let folder: PathBuf = judge.run.join(folder);
             make_folder(&folder).map_err(PipelineError::at(&folder))?;
         }
@@ -304,7 +305,7 @@ fn grow(deal: &Lanes, feed: &Feed) {
 
 /// Where the trainer of a folder stood at its newest checkpoint.
 pub(super) fn last_cursor(folder: &Path) -> Option<Cursor> {
-    let mut saved = standing(&folder.join("checkpoints")).ok()?.into_iter().map(|(_, path)| path.join("state.json"));
+    let mut saved = standing(&folder.join(CHECKPOINTS)).ok()?.into_iter().map(|(_, path)| path.join(STATE_FILE));
     let state: serde_json::Value =
         serde_json::from_slice(&std::fs::read(saved.find(|path| path.is_file())?).ok()?).ok()?;
     serde_json::from_value(state.pointer("/position/cursor")?.clone()).ok()

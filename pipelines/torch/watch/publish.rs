@@ -44,6 +44,9 @@ mod split;
 
 use self::split::{Context, Earlier, Splits, read_splits, write_split};
 
+/// What an epoch changed, in short.
+const SUMMARY_FILE: &str = "summary.json";
+
 /// An epoch that is no longer kept: its folder is the beginning of the next one's, which then costs what differs between both.
 const RETIRED: &str = "retired";
 
@@ -201,7 +204,7 @@ impl Publisher {
         }
         remove_folder(&base)?;
         write_changes(&aside.join("changes.parquet"), log, &ledger, trained)?;
-        write_json(&aside.join("summary.json"), summary)?;
+        write_json(&aside.join(SUMMARY_FILE), summary)?;
         sync_dir(&aside)?;
         fs::rename(&aside, &folder).map_err(PipelineError::at(&aside))?;
         sync_dir(&self.root)?;
@@ -246,7 +249,7 @@ impl Publisher {
         if serde_json::from_slice::<Summary>(&last).is_ok_and(|summary| summary.epoch == epoch) {
             return Ok(());
         }
-        let summary = self.folder(epoch).join("summary.json");
+        let summary = self.folder(epoch).join(SUMMARY_FILE);
         let line = fs::read_to_string(&summary).map_err(PipelineError::at(&summary))?;
         let mut file = File::options().create(true).append(true).open(&path).map_err(PipelineError::at(&path))?;
         file.set_len(whole).map_err(PipelineError::at(&path))?;
