@@ -120,7 +120,7 @@ impl Engine {
     /// Dropping it waits for the others, unless one is lost: drop it before [`Control::goodbye`](trommel_cluster::Control::goodbye).
     ///
     /// # Errors
-    /// As [`new`](Self::new), or parts in memory.
+    /// As [`new`](Self::new).
     pub fn across(
         config: IncrementalConfig,
         embeddings: Arc<dyn Embeddings>,
@@ -128,9 +128,7 @@ impl Engine {
         peers: Arc<dyn Peers>,
         allocators: Allocators,
     ) -> Result<Self, IncrementalError> {
-        let in_folder = peers.ranks() == 1 || matches!(part_store, PartStore::Folder(_));
-        let refused = config.check().and(if in_folder { Ok(()) } else { Err(IncrementalError::NoFolder) });
-        if let Err(error) = refused {
+        if let Err(error) = config.check() {
             std::mem::forget(allocators); // dropped unbuilt, their threads would panic
             return Err(error);
         }

@@ -38,15 +38,16 @@
 //! use trommel_incremental::embeddings::HeldEmbeddings;
 //! use trommel_incremental::engine::{Engine, IncrementalConfig};
 //! use trommel_incremental::inputs::{Change, ShardInput};
-//! use trommel_incremental::parts::PartStore;
 //! use trommel_decide::benchmark::Benchmark;
+//! use trommel_ledger::storage::Disk;
 //!
 //! let row = |x: [f32; 2]| x.map(f16::from_f32).to_vec();
 //! let stored = HeldEmbeddings::default();
 //! stored.put(0, 0, vec![(0, "a".into(), row([1.0, 0.0])), (1, "b".into(), row([0.6, 0.8]))]);
 //! let axis = Benchmark::new("axis", 2, row([1.0, 0.0]), vec![], vec![], Some(vec![0.5]), None)?;
 //!
-//! let mut engine = Engine::new(IncrementalConfig::default(), Arc::new(stored), PartStore::Memory)?;
+//! let folder = tempfile::tempdir()?;
+//! let mut engine = Engine::open(IncrementalConfig::default(), Arc::new(stored), folder.path(), Arc::new(Disk))?;
 //! let shard = ShardInput { name: "a.tar".into(), generation: 0, count: 2, rejected: vec![] };
 //! engine.apply(&[
 //!     Change::AddBenchmark(Arc::new(axis)),
@@ -277,7 +278,4 @@ pub enum IncrementalError {
         /// What is wrong with it.
         source: Cause,
     },
-    /// Parts in the memory of one process, which others cannot read.
-    #[error("several processes keep their parts in a folder that all of them see, not in memory")]
-    NoFolder,
 }

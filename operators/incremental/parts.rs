@@ -4,6 +4,7 @@
 //! it is gone. Its checksum is compared before it is read. A [`PartRecord`] is all that must be known to find it again.
 
 use std::io::{Cursor, Write};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,17 +31,9 @@ pub struct PartRecord {
     pub crc32c: u32,
 }
 
-/// A stored table: in memory, or a file of a known checksum.
-#[derive(Debug)]
-pub enum StoredTable<T> {
-    /// A table that this process holds in memory.
-    Held(Arc<T>),
-    /// A table that is read from its file when it is asked for.
-    File(PartFile),
-}
-
-/// A part's file. It is removed with the last reference unless it was published and not superseded, or is another process's.
-pub struct PartFile {
+/// A table that is read from its file, of a known checksum, when it is asked for. The file is removed with the last reference unless it was
+/// published and not superseded, or is another process's.
+pub struct StoredTable<T> {
     path: PathBuf,
     bytes: u64,
     crc32c: u32,
@@ -48,24 +41,16 @@ pub struct PartFile {
     lasting: AtomicBool,
     /// Another process removes it.
     foreign: bool,
+    table: PhantomData<fn() -> T>,
 }
 
-impl PartFile {
-    /// What others must know to read it.
-    #[must_use]
-    pub fn record(&self) -> PartRecord {
-        let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        PartRecord { file, bytes: self.bytes, crc32c: self.crc32c }
-    }
-}
-
-impl std::fmt::Debug for PartFile {
+impl<T> std::fmt::Debug for StoredTable<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PartFile").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("StoredTable").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Drop for PartFile {
+impl<T> Drop for StoredTable<T> {
     fn drop(&mut self) {
         if !self.foreign && !self.lasting.load(Ordering::Relaxed) {
             let _ = self.storage.remove(&self.path);
@@ -74,28 +59,24 @@ impl Drop for PartFile {
 }
 
 impl<T: Table> StoredTable<T> {
-    /// Reads the table, or shares the one in memory.
+    /// Reads the table.
     ///
     /// # Errors
     /// A file that cannot be read, or is not what was written.
     pub fn load(&self) -> Result<Arc<T>, IncrementalError> {
-        let file = match self {
-            Self::Held(table) => return Ok(table.clone()),
-            Self::File(file) => file,
-        };
-        let bad = |detail| IncrementalError::BadPart { path: file.path.clone(), detail };
-        let bytes = file.storage.read(&file.path).map_err(LedgerError::at("read", &file.path))?;
+        let bad = |detail| IncrementalError::BadPart { path: self.path.clone(), detail };
+        let bytes = self.storage.read(&self.path).map_err(LedgerError::at("read", &self.path))?;
         let (length, crc32c) = (bytes.len() as u64, crc32c::crc32c(&bytes));
-        if length != file.bytes {
-            return Err(bad(PartError::Length { found: length, due: file.bytes }));
+        if length != self.bytes {
+            return Err(bad(PartError::Length { found: length, due: self.bytes }));
         }
-        if crc32c != file.crc32c {
-            return Err(bad(PartError::Checksum { found: crc32c, due: file.crc32c }));
+        if crc32c != self.crc32c {
+            return Err(bad(PartError::Checksum { found: crc32c, due: self.crc32c }));
         }
         let fields = T::fields();
         let wanted: Vec<(&str, ColumnType)> = fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
         let mut table = T::default();
-        for group in TableReader::open(&file.path, Box::new(Cursor::new(bytes)), &wanted)? {
+        for group in TableReader::open(&self.path, Box::new(Cursor::new(bytes)), &wanted)? {
             if !table.take(group?) {
                 return Err(bad(PartError::OtherColumns));
             }
@@ -103,34 +84,21 @@ impl<T: Table> StoredTable<T> {
         Ok(Arc::new(table))
     }
 
-    /// The record of its file; `None` in memory.
+    /// What others must know to read it.
     #[must_use]
-    pub fn record(&self) -> Option<PartRecord> {
-        match self {
-            Self::Held(_) => None,
-            Self::File(file) => Some(file.record()),
-        }
+    pub fn record(&self) -> PartRecord {
+        let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        PartRecord { file, bytes: self.bytes, crc32c: self.crc32c }
     }
 
     /// Its file outlives this process, or no longer does.
     pub fn set_lasting(&self, lasting: bool) {
-        if let Self::File(file) = self {
-            file.lasting.store(lasting, Ordering::Relaxed);
-        }
+        self.lasting.store(lasting, Ordering::Relaxed);
     }
 }
 
-/// Where parts are kept.
-#[derive(Clone)]
-pub enum PartStore {
-    /// In memory: for tests and small pools.
-    Memory,
-    /// In a folder, under names that no other incarnation uses.
-    Folder(Arc<Folder>),
-}
-
-/// A folder of parts.
-pub struct Folder {
+/// Where parts are kept: a folder, under names that no other incarnation uses.
+pub struct PartStore {
     root: PathBuf,
     incarnation: u64,
     storage: Arc<dyn Storage>,
@@ -145,10 +113,10 @@ impl PartStore {
     pub fn folder(root: &Path, incarnation: u64, storage: Arc<dyn Storage>) -> Result<Self, IncrementalError> {
         storage.create_dir(root).map_err(LedgerError::at("create", root))?;
         let serial = AtomicU64::new(0);
-        Ok(Self::Folder(Arc::new(Folder { root: root.to_path_buf(), incarnation, storage, serial })))
+        Ok(Self { root: root.to_path_buf(), incarnation, storage, serial })
     }
 
-    /// Writes a table as a new part, or holds it in memory.
+    /// Writes a table as a new part.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -158,25 +126,21 @@ impl PartStore {
         benchmark: u32,
         table: T,
     ) -> Result<Arc<StoredTable<T>>, IncrementalError> {
-        let folder = match self {
-            Self::Memory => return Ok(Arc::new(StoredTable::Held(Arc::new(table)))),
-            Self::Folder(folder) => folder,
-        };
-        let serial = folder.serial.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}.{ordinal:08}.{benchmark}.{}.{serial}.parquet", T::KIND, folder.incarnation);
-        let (path, aside) = (folder.root.join(&name), folder.root.join(format!("{name}.tmp")));
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}.{ordinal:08}.{benchmark}.{}.{serial}.parquet", T::KIND, self.incarnation);
+        let (path, aside) = (self.root.join(&name), self.root.join(format!("{name}.tmp")));
         let metadata = vec![("trommel.incremental".into(), "1".into())];
         let mut writer = TableWriter::new(&path, Vec::new(), T::fields(), metadata)?;
         for start in (0..table.rows()).step_by(T::GROUP_ROWS) {
             writer.write(&table.columns(start..(start + T::GROUP_ROWS).min(table.rows())))?;
         }
         let bytes = writer.finish()?;
-        let mut out = folder.storage.create(&aside).map_err(LedgerError::at("create", &aside))?;
+        let mut out = self.storage.create(&aside).map_err(LedgerError::at("create", &aside))?;
         out.write_all(&bytes).and_then(|()| out.sync()).map_err(LedgerError::at("write", &aside))?;
         drop(out);
-        folder.storage.rename(&aside, &path).map_err(LedgerError::at("rename", &aside))?;
+        self.storage.rename(&aside, &path).map_err(LedgerError::at("rename", &aside))?;
         let record = PartRecord { file: name, bytes: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) };
-        Ok(folder.part(&record, false, false))
+        Ok(self.part(&record, false, false))
     }
 
     /// A part that was kept before, by another turn at the folder, and is this process's from now on. It is there for good until
@@ -185,10 +149,9 @@ impl PartStore {
     /// # Errors
     /// If its file is missing, or of another length than was written.
     pub fn adopt<T>(&self, record: &PartRecord) -> Result<Arc<StoredTable<T>>, IncrementalError> {
-        let folder = self.named(record)?;
-        let path = folder.root.join(&record.file);
-        match folder.storage.len(&path) {
-            Ok(bytes) if bytes == record.bytes => Ok(folder.part(record, true, false)),
+        let path = self.named(record)?;
+        match self.storage.len(&path) {
+            Ok(bytes) if bytes == record.bytes => Ok(self.part(record, true, false)),
             Ok(found) => {
                 Err(IncrementalError::BadPart { path, detail: PartError::Length { found, due: record.bytes } })
             }
@@ -201,7 +164,8 @@ impl PartStore {
     /// # Errors
     /// A record that names no file of this folder; nothing is read yet.
     pub fn refer<T>(&self, record: &PartRecord) -> Result<Arc<StoredTable<T>>, IncrementalError> {
-        Ok(self.named(record)?.part(record, true, true))
+        self.named(record)?;
+        Ok(self.part(record, true, true))
     }
 
     /// A part that was kept before: [adopted](Self::adopt) if it is `own`, [another's](Self::refer) if not.
@@ -212,13 +176,12 @@ impl PartStore {
         if own { self.adopt(record) } else { self.refer(record) }
     }
 
-    fn named(&self, record: &PartRecord) -> Result<&Folder, IncrementalError> {
-        let Self::Folder(folder) = self else { return Err(IncrementalError::NoFolder) };
+    fn named(&self, record: &PartRecord) -> Result<PathBuf, IncrementalError> {
         if Path::new(&record.file).file_name().is_none_or(|name| name != record.file.as_str()) {
             let detail = PartError::NoName(record.file.clone());
-            return Err(IncrementalError::BadPart { path: folder.root.clone(), detail });
+            return Err(IncrementalError::BadPart { path: self.root.clone(), detail });
         }
-        Ok(folder)
+        Ok(self.root.join(&record.file))
     }
 
     /// Makes the names of all parts durable.
@@ -226,21 +189,14 @@ impl PartStore {
     /// # Errors
     /// What the file system says.
     pub fn sync(&self) -> Result<(), IncrementalError> {
-        match self {
-            Self::Memory => Ok(()),
-            Self::Folder(folder) => {
-                Ok(folder.storage.sync_dir(&folder.root).map_err(LedgerError::at("sync", &folder.root))?)
-            }
-        }
+        Ok(self.storage.sync_dir(&self.root).map_err(LedgerError::at("sync", &self.root))?)
     }
-}
 
-impl Folder {
     fn part<T>(&self, record: &PartRecord, lasting: bool, foreign: bool) -> Arc<StoredTable<T>> {
         let (path, storage) = (self.root.join(&record.file), self.storage.clone());
         let lasting = AtomicBool::new(lasting);
         let (bytes, crc32c) = (record.bytes, record.crc32c);
-        Arc::new(StoredTable::File(PartFile { path, bytes, crc32c, storage, lasting, foreign }))
+        Arc::new(StoredTable { path, bytes, crc32c, storage, lasting, foreign, table: PhantomData })
     }
 }
 

@@ -153,20 +153,15 @@ fn changed<K: Ord + Clone, A, V>(
     gone.chain(come).collect()
 }
 
-/// A journal's parts lie in its folder; one in memory would be written without a name.
-fn written<T: Table>(part: &StoredTable<T>) -> PartRecord {
-    part.record().unwrap_or_default()
-}
-
 fn parts<K: Ord + Clone, T: Table>(
     old: &BTreeMap<K, Arc<StoredTable<T>>>,
     next: &BTreeMap<K, Arc<StoredTable<T>>>,
 ) -> Changed<K, PartRecord> {
-    changed(old, next, |was, is| !Arc::ptr_eq(was, is), |_, is| written(is))
+    changed(old, next, |was, is| !Arc::ptr_eq(was, is), |_, is| is.record())
 }
 
 fn part<T: Table>(old: Option<&Arc<StoredTable<T>>>, next: Option<&Arc<StoredTable<T>>>) -> Option<PartRecord> {
-    next.filter(|next| old.is_none_or(|old| !Arc::ptr_eq(old, next))).map(|next| written(next))
+    next.filter(|next| old.is_none_or(|old| !Arc::ptr_eq(old, next))).map(|next| next.record())
 }
 
 /// Takes what came later.
@@ -280,8 +275,8 @@ impl BenchmarkRecord {
             next: points.next,
             old_count: IgnoredAny,
             identity: benchmark.identity.clone(),
-            points: written(filed.points.get(&points.id)?),
-            cuts: written(filed.cuts.get(&points.id)?),
+            points: filed.points.get(&points.id)?.record(),
+            cuts: filed.cuts.get(&points.id)?.record(),
         })
     }
 }

@@ -74,8 +74,8 @@ impl View {
         self.world.inputs.benchmarks.iter().map(|points| &**points)
     }
 
-    /// By live shard, a name for all that its statuses and scores in a split depend on: equal stamps, equal rows. Shards whose parts lie
-    /// in memory have none; nor has anything in a split that is not there.
+    /// By live shard, a name for all that its statuses and scores in a split depend on: equal stamps, equal rows.
+    /// There are none in a split that is not there.
     ///
     /// Statuses are hashed sample by sample, so those of a shard that `known` has a stamp of are taken from it, unless the shard is among
     /// `turned`: those with a sample that has changed sides since.
@@ -107,7 +107,7 @@ impl View {
             scores.update((live.taken.len() as u64).to_le_bytes());
             live.taken.iter().for_each(|index| scores.update(index.to_le_bytes()));
             for points in &self.world.inputs.benchmarks {
-                scores.update(live.scores.get(&points.id)?.record()?.crc32c.to_le_bytes());
+                scores.update(live.scores.get(&points.id)?.record().crc32c.to_le_bytes());
             }
             let before = known(ordinal).filter(|_| !turned.contains(&ordinal)).and_then(|stamp| stamp.split_once(':'));
             let statuses = before.map_or_else(|| of_statuses(ordinal), |(statuses, _)| Some(statuses.to_owned()))?;

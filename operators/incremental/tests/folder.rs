@@ -77,7 +77,7 @@ fn matches_of_an_older_program_are_read() {
     let part_store = part_store(root.path());
     let old = part_store.put(4, 2, WithPlaces(Matches::of(rows.clone()))).unwrap();
     old.set_lasting(true);
-    let table = part_store.adopt::<Matches>(&old.record().unwrap()).unwrap().load().unwrap();
+    let table = part_store.adopt::<Matches>(&old.record()).unwrap().load().unwrap();
     assert_eq!(table.by_point().collect::<Vec<_>>(), rows);
 }
 

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::fleet::{Fleet, at_once, clusters};
-use super::script::Trial;
+use super::script::{Trial, memory};
 use crate::IncrementalError;
-use crate::engine::{Engine, IncrementalConfig};
+use crate::engine::IncrementalConfig;
 use crate::inputs::Change;
 use crate::parts::{PartRecord, PartStore};
 use crate::peers::Peers;
@@ -40,7 +40,7 @@ fn fleet(trial: &Trial, root: &std::path::Path) -> Fleet {
 /// Other changes in another process are noticed before anything is read.
 #[test]
 fn other_changes_are_refused() {
-    let (mut trial, root) = (Trial::new(6, 1, PartStore::Memory), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(6, 1, memory()), tempfile::tempdir().unwrap());
     let mut fleet = fleet(&trial, root.path());
     let first = trial.first();
     fleet.applied(&first, "the same");
@@ -61,7 +61,7 @@ fn other_changes_are_refused() {
 /// Who stays says who is gone, and does not wait for ever: at a gathering, and in the middle of the dataflow.
 #[test]
 fn a_lost_process_is_named() {
-    let (mut trial, root) = (Trial::new(7, 1, PartStore::Memory), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(7, 1, memory()), tempfile::tempdir().unwrap());
     let mut fleet = fleet(&trial, root.path());
     let first = trial.first();
     fleet.applied(&first, "both are there");
@@ -92,7 +92,7 @@ fn parts_go_to_those_who_remove_them() {
     let part_store = || PartStore::folder(root.path(), 1, Arc::new(Disk)).unwrap();
     let files = || std::fs::read_dir(root.path()).unwrap().count();
     let part = part_store().put(4, 2, Matches::of(vec![(1, 2, 0.5)])).unwrap();
-    let record = part.record().unwrap();
+    let record = part.record();
     let referred = part_store().refer::<Matches>(&record).unwrap();
     referred.set_lasting(false);
     assert_eq!(*referred.load().unwrap(), *part.load().unwrap());
@@ -108,22 +108,9 @@ fn parts_go_to_those_who_remove_them() {
     assert_eq!(files(), 0, "one that is superseded goes");
     let short = PartRecord { bytes: 7, ..record.clone() };
     let part = part_store().put(4, 2, Matches::default()).unwrap();
-    let short = PartRecord { file: part.record().unwrap().file, ..short };
+    let short = PartRecord { file: part.record().file, ..short };
     assert!(part_store().refer::<Matches>(&short).unwrap().load().unwrap_err().to_string().contains("7 are due"));
     for file in ["../matches", "", "/etc/passwd", ".."] {
         assert!(part_store().refer::<Matches>(&PartRecord { file: file.into(), ..record.clone() }).is_err(), "{file}");
     }
-}
-
-#[test]
-fn parts_in_memory_are_refused() {
-    let trial = Trial::new(8, 1, PartStore::Memory);
-    let refusals = at_once(&clusters(2, 1), |cluster| {
-        let (config, stored) = (IncrementalConfig::default(), trial.pool.stored.clone());
-        let peers = Arc::new(cluster.control().clone());
-        let engine = Engine::across(config, stored, PartStore::Memory, peers, cluster.timely(1).unwrap());
-        cluster.control().goodbye();
-        engine.err()
-    });
-    assert!(refusals.iter().all(|error| matches!(error, Some(IncrementalError::NoFolder))));
 }

@@ -8,6 +8,7 @@ use half::f16;
 
 use super::exact::{Dice, cosine};
 use super::rules;
+use super::simulated::Simulated;
 use crate::IncrementalError;
 use crate::embeddings::{HeldEmbeddings, HeldShard};
 use crate::engine::{Engine, IncrementalConfig};
@@ -23,6 +24,11 @@ const DIM: usize = 6;
 fn config(workers: usize, dice: &mut Dice) -> IncrementalConfig {
     let slack = [0.0, 0.02, 0.3][dice.below(3)];
     IncrementalConfig { workers, floor_slack_cosine: slack, ..IncrementalConfig::default() }
+}
+
+/// Parts on a disk in memory.
+pub(super) fn memory() -> PartStore {
+    PartStore::folder(Path::new("/disk/parts"), 0, Arc::new(Simulated::new())).unwrap()
 }
 
 /// All that was ever stored.
@@ -74,7 +80,7 @@ impl Trial {
 
     /// Closes the engine; nothing can be asked of the one that stands in for it.
     pub(super) fn close(&mut self) {
-        self.engine = Engine::new(IncrementalConfig::default(), self.pool.stored.clone(), PartStore::Memory).unwrap();
+        self.engine = Engine::new(IncrementalConfig::default(), self.pool.stored.clone(), memory()).unwrap();
     }
 
     /// Opens the folder again, with whatever settings.
