@@ -144,7 +144,7 @@ fn main() {
         let benchmark = benchmark(radii.map(|radius| vec![radius; points]));
         let prepared = [Prepared::new(&benchmark)].into_iter().collect();
         let cpu = Cpu::new(vec![benchmark.clone()], prepared, config.clone());
-        // With the fastest instructions as the program does it, which codes nothing before that pays.
+        // The fastest instructions go as in the program, which codes nothing before that pays.
         let cpu = if with == fast { cpu } else { cpu.with_codes(Some(with)) };
         Joiner::new(vec![benchmark], config).unwrap().with_kernel(Box::new(cpu))
     };

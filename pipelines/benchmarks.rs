@@ -130,7 +130,7 @@ pub(crate) fn as_judged(ledger: &Ledger) -> Result<Vec<Benchmark>, PipelineError
 /// # Errors
 /// A ledger that cannot be read.
 pub fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
-    let beside = if path.is_dir() && !path.ends_with("embeddings") && !path.ends_with("img_emb") {
+    let beside = if path.is_dir() && !path.ends_with(PartKind::Embeddings.folder()) && !path.ends_with("img_emb") {
         Some(path)
     } else {
         path.parent()
@@ -150,7 +150,7 @@ pub(crate) fn open_set(path: &Path) -> Result<EmbeddingReader, PipelineError> {
         let (run, folder) = (ledger.root(), files.first().and_then(|piece| piece.path().parent()));
         // An export has neither identity nor shards: it is read where it is given by its own name.
         let is_exported = folder == Some(&run.join("img_emb")) && !path.ends_with("img_emb");
-        if is_exported || folder == Some(&run.join("embeddings")) {
+        if is_exported || folder == Some(&run.join(PartKind::Embeddings.folder())) {
             let parts = ledger.files(PartKind::Embeddings).map_err(PipelineError::usage)?;
             files = parts.into_iter().map(Piece::Ipc).collect();
             left_out = taken_down(&ledger)?;
@@ -168,7 +168,7 @@ pub(crate) fn open_set(path: &Path) -> Result<EmbeddingReader, PipelineError> {
 /// Such a file, with the run to give instead; a ledger that cannot be read.
 pub(crate) fn refuse_part(path: &Path) -> Result<(), PipelineError> {
     let file = with_array(path).0;
-    match file.parent().filter(|folder| file.is_file() && folder.ends_with("embeddings")) {
+    match file.parent().filter(|folder| file.is_file() && folder.ends_with(PartKind::Embeddings.folder())) {
         Some(parts) if ledger_of(parts)?.is_some() => Err(PipelineError::usage(format!(
             "{}: a part of a run, which says more of its rows: give {}",
             path.display(),

@@ -7,10 +7,10 @@ pub const CHECKPOINTS: &str = "checkpoints";
 /// What the training settled at its first start.
 pub const SETTLED_FILE: &str = "training.json";
 
-/// What a checkpoint says of itself, in its folder.
+/// What a checkpoint says of itself, in its folder, as the trainer writes it (`operators/train/checkpoint.rs`).
 pub const STATE_FILE: &str = "state.json";
 
-/// The weights of the newest checkpoint of a run.
+/// The weights of the newest checkpoint of a run: a link that the trainer sets.
 #[must_use]
 pub fn newest_weights(run: &Path) -> PathBuf {
     run.join(CHECKPOINTS).join("epoch_latest.pt")

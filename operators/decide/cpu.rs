@@ -1,6 +1,7 @@
 //! The kernel of the processor: blocks of products, one a benchmark, in this process's memory.
 //!
-//! Where the processor multiplies 8-bit integers faster than f32 and there are points enough, it does that (`coded`), after some rows in f32 that make coding the points pay (`deferred`); the answers are the same. A portion that
+//! Where the processor multiplies 8-bit integers faster than f32 and there are points enough, it does that (`coded`), once so many rows went in f32 that
+//! coding the points pays (`deferred`); the answers are the same. A portion that
 //! lists too much that way is followed by some in f32 before it is tried again. Where decisions alone are asked for, most pairs are left after a few of their elements
 //! (`leading`), once so many were multiplied that learning which pays; and again, a portion that leaves too many over is followed by some in all elements' codes.
 
@@ -35,7 +36,7 @@ const MOST_CODED_ROWS: usize = 512;
 /// Most rows of a portion in leading directions: points are read twice a portion.
 const MOST_LEADING_ROWS: usize = 1024;
 
-/// Rows to be multiplied in f32 before points are coded, which takes about as long as what codes save on so many.
+/// Rows to be multiplied in f32 before points are coded, which takes about as long as they do.
 const ROWS_BEFORE_CODES: u64 = 512;
 
 /// Samples that are worth a call while others wait.
@@ -110,17 +111,19 @@ impl<B: Held> Cpu<B> {
         points.map(|(benchmark, _)| benchmark.points() as u64).sum::<u64>() * portion.vectors.len() as u64
     }
 
-    /// The points' codes, where they exist and the next portion is not to be multiplied in f32.
-    fn coding(&self) -> Option<&Codes> {
-        self.codes.made().filter(|_| self.pause.is_over())
-    }
-
     /// What multiplies this portion in codes, if that is to be done.
     fn codes(&self, portion: Portion<'_>) -> Option<&Codes> {
-        let with = self.with?;
-        let codes = self.codes.get(portion.vectors.len() as u64, || Codes::new(&self.benchmarks, with))?;
-        // Who was given rows enough for codes gets codes, even if others have found meanwhile that they do not pay.
-        Some(codes).filter(|_| self.pause.is_over() || portion.vectors.len() > self.rows(false))
+        let (with, rows) = (self.with?, portion.vectors.len());
+        let make = || Codes::new(&self.benchmarks, with);
+        // Who was given more rows than f32 has room for gets codes, even if others have found meanwhile that these, or directions, do not pay.
+        if rows > self.rows(false) {
+            return Some(self.codes.at_once(make));
+        }
+        // What is being learned leaves nothing to codes.
+        if self.codes.made().is_none() && self.learning.is_under_way() {
+            return None;
+        }
+        self.codes.get(rows as u64, make).filter(|_| self.pause.is_over())
     }
 
     /// Rows of a portion in f32, or in codes.
@@ -133,8 +136,8 @@ impl<B: Held> Cpu<B> {
         }
     }
 
-    /// Most rows of a portion where all columns are asked for.
-    pub(crate) fn most_rows(&self) -> usize {
+    /// Rows of a portion where all columns are asked for, at most, now or later.
+    pub(crate) fn widest_portion_rows(&self) -> usize {
         self.rows(self.with.is_some())
     }
 
@@ -188,16 +191,20 @@ impl<B: Held> Kernel for Cpu<B> {
     }
 
     fn name(&self) -> String {
-        let with = self.with.map_or_else(|| "cpu".into(), |with| format!("cpu in int8 ({})", with.name()));
-        match self.directions() {
-            Some(width @ 1..) => format!("{with}, {width} directions first"),
-            Some(0) | None => with,
-        }
+        let directions = self.directions().filter(|&width| width > 0);
+        let is_coded = self.codes.made().is_some() || directions.is_some();
+        let with = self.with.filter(|_| is_coded).map(|with| format!(" in int8 ({})", with.name()));
+        let first = directions.map(|width| format!(", {width} directions first"));
+        format!("cpu{}{}", with.unwrap_or_default(), first.unwrap_or_default())
     }
 
     /// As many as [`JoinConfig::block_bytes`] allows.
     fn portion_rows(&self) -> usize {
-        if self.learning.now().is_some() { self.leading_rows() } else { self.rows(self.coding().is_some()) }
+        if self.learning.now().is_some() {
+            self.leading_rows()
+        } else {
+            self.rows(self.codes.made().is_some() && self.pause.is_over())
+        }
     }
 
     fn worth_rows(&self) -> usize {

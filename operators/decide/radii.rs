@@ -94,7 +94,7 @@ impl<'a> Radii<'a> {
     pub fn bytes(&self) -> u64 {
         let (points, dim) = (self.benchmark.points() as u64, self.benchmark.dim as u64);
         // A portion's vectors and where they are; the largest similarity of each point so far.
-        let waiting = self.kernel.most_rows() as u64 * (2 * dim + 24);
+        let waiting = self.kernel.widest_portion_rows() as u64 * (2 * dim + 24);
         self.kernel.held_bytes() + self.kernel.call_bytes() + waiting + 16 * points
     }
 

@@ -20,7 +20,7 @@ use trommel_ledger::LedgerError;
 use trommel_ledger::storage::Storage;
 
 /// What is written down of a part: enough to find it again, and to notice if it is not what was written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartRecord {
     /// Name of the file in the folder of parts.

@@ -16,6 +16,7 @@ use trommel_core::notices::Notices;
 use trommel_core::out_folder::OutFolder;
 use trommel_core::sample::SampleInfo;
 use trommel_shard::plan::{Plan, ShardRef};
+use trommel_shard::promised::STATS_ENDING;
 use trommel_shard::samples::Original;
 
 use super::pipe::END;
@@ -73,7 +74,7 @@ impl Folder {
     }
 
     fn stats(&self, number: usize) -> PathBuf {
-        self.folder.join(format!("{number:05}_stats.json"))
+        self.folder.join(format!("{number:05}{STATS_ENDING}"))
     }
 
     /// Makes the open shard whole; the next one begins at `next`.

@@ -11,7 +11,7 @@ use trommel_core::causes::Cause;
 use trommel_core::names::STDIN;
 use trommel_ledger::manifest::Merged;
 use trommel_shard::plan::{Plan, ShardRef};
-use trommel_shard::promised::promised as stats;
+use trommel_shard::promised::{STATS_ENDING, promised as stats};
 use trommel_shard::store::{Metered, Store, shown};
 
 use crate::run_setup::Input;
@@ -48,7 +48,7 @@ pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Res
                 Some((line.counts.kept + line.counts.dropped + line.counts.rejected, "the ledger"))
             }
             unread => match stats(store, &shard.url).samples() {
-                Some(count) => Some((count, "_stats.json")),
+                Some(count) => Some((count, STATS_ENDING)),
                 None => {
                     sizes.of(store, shard)?.map(|count| (count, "sizes.json")).or(unread.map(|_| (0, "the ledger")))
                 }

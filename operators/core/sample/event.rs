@@ -47,7 +47,7 @@ pub enum ShardOutcome {
     Rejected(Reason),
     /// Bytes could not be had, after retries: the shard stays unfinished.
     Unavailable(String),
-    /// It is not the shard that the ledger judged or the split names, or the list cannot tell two of its samples apart: decisions would be others'. Only who reads by one of them can tell.
+    /// It is not the shard that the ledger judged or the split names, or the list cannot tell two of its samples apart: decisions would be others'. Only who reads by ledger, split or list can tell.
     Changed(String),
 }
 

@@ -24,6 +24,16 @@ impl<T> Deferred<T> {
         self.made.get()
     }
 
+    /// Whether a thread is making it now.
+    pub fn is_being_made(&self) -> bool {
+        self.made.get().is_none() && self.making.try_lock().is_err()
+    }
+
+    /// What was made, or is made now, for who cannot go on without.
+    pub fn at_once(&self, make: impl FnOnce() -> T) -> &T {
+        self.made.get_or_init(make)
+    }
+
     /// What was made, for so much work; if it is time for that, by `make`.
     pub fn get(&self, work: u64, make: impl FnOnce() -> T) -> Option<&T> {
         if let Some(made) = self.made.get() {
@@ -56,9 +66,10 @@ mod tests {
     fn the_others_go_on_while_one_makes_it() {
         let deferred = Deferred::after(0);
         let made = deferred.get(1, || {
+            assert!(deferred.is_being_made());
             assert_eq!(deferred.get(1, || 'b'), None);
             'a'
         });
-        assert_eq!(made, Some(&'a'));
+        assert_eq!((made, deferred.is_being_made()), (Some(&'a'), false));
     }
 }

@@ -6,8 +6,10 @@ use super::deferred::Deferred;
 use crate::kernel::Portion;
 use crate::leading::Leading;
 
-/// Pairs to be multiplied before directions are learned, and rows: to choose directions takes about as long as so many pairs in codes, to code a point in them as its products with so many rows in f32.
+/// Pairs to be multiplied before directions are learned: choosing them takes about as long as so many in f32.
 const PAIRS_BEFORE: u64 = 1 << 24;
+
+/// Rows before that: to code a point in directions takes about as long as its products with so many in f32.
 const ROWS_BEFORE: u64 = 256;
 
 /// What was learned.
@@ -38,6 +40,11 @@ impl Learning {
     /// How many directions were learned, if any pay; 0 if none do.
     pub fn width(&self) -> Option<usize> {
         self.learned.made().map(|learned| learned.as_ref().map_or(0, Leading::width))
+    }
+
+    /// Whether a thread is learning now.
+    pub fn is_under_way(&self) -> bool {
+        self.learned.is_being_made()
     }
 
     /// What was learned, where the next portion is to be looked at that way.

@@ -149,7 +149,7 @@ fn what_lists_too_much_is_done_in_f32() {
     let benchmarks = [benchmark("a", 64, &points, None)];
     let with = Instructions::all().next();
     let kernel = kernel(&benchmarks, with, ColumnSet::All);
-    let in_codes = kernel.most_rows();
+    let in_codes = kernel.widest_portion_rows();
     let rows: Vec<Vec<f16>> = (0..8).map(|_| dice.near(&one, 1e-3)).collect();
     let joiner = joiner_on(kernel, &benchmarks, ColumnSet::All);
     let mut sizes = Vec::new();

@@ -12,6 +12,7 @@ use crate::known_maxima::KnownMaxima;
 use crate::points::Points;
 use crate::radii::{Radii, RadiiError, radii};
 use trommel_core::sample::{PointRow, SampleId, Score};
+use trommel_kernels::int8::Instructions;
 
 /// The paper's rule over all benchmarks that have radii.
 pub(super) struct Near;
@@ -223,27 +224,32 @@ fn known_maxima_spare_products_and_change_no_merged_row() {
     }
 }
 
+/// Of the larger benchmark the first rows go in f32, until one thread has coded its points.
 #[test]
 fn many_threads_and_gemm_threads_change_nothing() {
     let mut dice = Dice(4);
-    let (benchmarks, samples) = world(&mut dice, 48, 200, &[300, 70]);
-    let rows = rows(&samples, &mut dice, 4);
-    let joiner = Joiner::new(benchmarks.clone(), JoinConfig { threads: 2, ..JoinConfig::default() }).unwrap();
-    let seen = seen(&joiner, 4);
-    let rows = shown(&rows, &seen);
-    let chunks: Vec<&[JoinRow<'_>]> = rows.chunks(23).collect();
-    let scores: Vec<Vec<Score>> = std::thread::scope(|scope| {
-        let joiner = &joiner;
-        let running: Vec<_> =
-            chunks.iter().map(|&chunk| scope.spawn(move || joiner.join(chunk, &Near).unwrap())).collect();
-        running.into_iter().flat_map(|thread| thread.join().unwrap()).map(|joined| joined.scores).collect()
-    });
-    let expected: Vec<Vec<Score>> =
-        samples.iter().map(|x| benchmarks.iter().map(|b| naive::score(x, b)).collect()).collect();
-    assert_eq!(scores, expected);
-    let kept: Vec<bool> = rows.iter().zip(&scores).map(|(row, s)| Near.keeps("s", "k", row.id, s)).collect();
-    for (ordinal, expected) in naive::items(&rows, &kept, &benchmarks) {
-        assert_eq!(seen[ordinal as usize].rows(), expected);
+    for (dim, samples, points) in [(48, 200, 300), (32, 800, 1100)] {
+        let (benchmarks, samples) = world(&mut dice, dim, samples, &[points, 70]);
+        let rows = rows(&samples, &mut dice, 4);
+        let joiner = Joiner::new(benchmarks.clone(), JoinConfig { threads: 2, ..JoinConfig::default() }).unwrap();
+        let seen = seen(&joiner, 4);
+        let rows = shown(&rows, &seen);
+        let chunks: Vec<&[JoinRow<'_>]> = rows.chunks(23).collect();
+        assert_eq!(joiner.on(), "cpu");
+        let scores: Vec<Vec<Score>> = std::thread::scope(|scope| {
+            let joiner = &joiner;
+            let running: Vec<_> =
+                chunks.iter().map(|&chunk| scope.spawn(move || joiner.join(chunk, &Near).unwrap())).collect();
+            running.into_iter().flat_map(|thread| thread.join().unwrap()).map(|joined| joined.scores).collect()
+        });
+        assert_eq!(joiner.on().contains("int8"), points > 1024 && Instructions::fast().is_some());
+        let expected: Vec<Vec<Score>> =
+            samples.iter().map(|x| benchmarks.iter().map(|b| naive::score(x, b)).collect()).collect();
+        assert_eq!(scores, expected);
+        let kept: Vec<bool> = rows.iter().zip(&scores).map(|(row, s)| Near.keeps("s", "k", row.id, s)).collect();
+        for (ordinal, expected) in naive::items(&rows, &kept, &benchmarks) {
+            assert_eq!(seen[ordinal as usize].rows(), expected);
+        }
     }
 }
 

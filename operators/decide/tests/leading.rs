@@ -167,7 +167,7 @@ fn what_leaves_too_many_over_is_done_in_codes() {
     let benchmarks = [benchmark("a", 64, &points, Some(vec![0.5; 3000]))];
     let with = Instructions::all().next().unwrap();
     let (in_codes, asks) =
-        (kernel(&benchmarks, Some(with), ColumnSet::Decision).most_rows(), Asks { radii: [true; 3] });
+        (kernel(&benchmarks, Some(with), ColumnSet::Decision).widest_portion_rows(), Asks { radii: [true; 3] });
     let joiner = on_directions(&benchmarks, with, Some(16));
     let rows: Vec<Vec<f16>> = (0..8).map(|_| dice.near(&one, 1e-3)).collect();
     let mut sizes = Vec::new();

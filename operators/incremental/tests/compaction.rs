@@ -1,7 +1,7 @@
 //! What is arranged does not grow with the rounds: by the arrangements' own counts.
 
 use super::exact::Dice;
-use super::script::{Trial, memory};
+use super::script::{Trial, simulated_parts};
 use crate::flow::{Hit, Tally};
 use crate::workers::{Facts, Flow};
 use trommel_core::sample::SampleId;
@@ -43,7 +43,7 @@ fn a_thousand_rounds_leave_no_trace() {
 /// An engine whose inputs come and go: when all is gone, next to nothing is held.
 #[test]
 fn nothing_is_held_of_what_is_gone() {
-    let mut trial = Trial::new(77, 1, memory());
+    let mut trial = Trial::new(77, 1, simulated_parts());
     let mut rows = Vec::new();
     for round in 0..200 {
         let changes = trial.changes();

@@ -9,7 +9,7 @@ use half::f16;
 use super::exact::{Dice, cosine};
 use super::fleet::unread;
 use super::naive::check;
-use super::script::{Pool, Trial, memory};
+use super::script::{Pool, Trial, simulated_parts};
 use crate::IncrementalError;
 use crate::embeddings::{Embeddings, HeldEmbeddings, Visitor};
 use crate::engine::{Engine, IncrementalConfig};
@@ -112,9 +112,9 @@ impl Embeddings for Fragile {
 fn oracle_errors_leave_nothing_behind() {
     let mut failures = 0;
     for seed in 0..60 {
-        let mut trial = Trial::new(4000 + seed, 1 + seed as usize % 2, memory());
+        let mut trial = Trial::new(4000 + seed, 1 + seed as usize % 2, simulated_parts());
         let store = Arc::new(Fragile { inner: trial.pool.stored.clone(), fuse: AtomicU64::new(u64::MAX / 2) });
-        trial.engine = Engine::new(IncrementalConfig::default(), store.clone(), memory()).unwrap();
+        trial.engine = Engine::new(IncrementalConfig::default(), store.clone(), simulated_parts()).unwrap();
         for round in 0..8 {
             let changes = trial.changes();
             store.fuse.store(trial.dice.below(6) as u64, Ordering::Relaxed);
@@ -155,7 +155,7 @@ fn crowded(samples: u32) -> (Arc<HeldEmbeddings>, Vec<Change>, Pool) {
 fn the_budget_refuses_and_nothing_has_changed() {
     let (stored, changes, _) = crowded(500);
     let config = IncrementalConfig { budget_bytes: 100_000, ..IncrementalConfig::default() };
-    let mut engine = Engine::new(config, stored, memory()).unwrap();
+    let mut engine = Engine::new(config, stored, simulated_parts()).unwrap();
     let error = engine.apply(&changes).unwrap_err();
     assert!(matches!(error, IncrementalError::Budget { limit: 100_000, .. }), "{error}");
     assert_eq!((engine.views().latest().epoch(), engine.flow().held().rows), (0, 0));
@@ -168,7 +168,7 @@ fn the_budget_refuses_and_nothing_has_changed() {
 fn no_vectors_for_what_is_stored() {
     let (stored, changes, _) = crowded(200);
     let config = IncrementalConfig { floor_slack_cosine: 0.2, ..IncrementalConfig::default() };
-    let mut engine = Engine::new(config, stored.clone(), memory()).unwrap();
+    let mut engine = Engine::new(config, stored.clone(), simulated_parts()).unwrap();
     engine.apply(&changes).unwrap();
     let at_first = stored.vectors_read();
     assert_eq!(at_first, 200);
@@ -198,7 +198,7 @@ fn ties_stay() {
     let s = cosine(&x, &t);
     let stored = Arc::new(HeldEmbeddings::default());
     stored.put(0, 0, vec![(0, "a".into(), x)]);
-    let mut engine = Engine::new(IncrementalConfig::default(), stored, memory()).unwrap();
+    let mut engine = Engine::new(IncrementalConfig::default(), stored, simulated_parts()).unwrap();
     let benchmark = Benchmark::new("b", 16, t, vec![], vec![], Some(vec![s]), None).unwrap();
     let shard = ShardInput { name: "s".into(), generation: 0, count: 1, rejected: vec![] };
     let split = |rule: String| Change::SetSplit(rule.clone(), rule.parse().unwrap());

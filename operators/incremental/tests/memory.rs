@@ -8,7 +8,7 @@ use std::time::Instant;
 use half::f16;
 
 use super::exact::Dice;
-use super::script::memory;
+use super::script::simulated_parts;
 use crate::embeddings::HeldEmbeddings;
 use crate::engine::{Engine, IncrementalConfig};
 use crate::flow::{Hit, Tally};
@@ -102,7 +102,7 @@ fn cost_of_each_change() {
             ShardInput { name: format!("{ordinal}").into(), generation: 0, count: SHARD, rejected: vec![] },
         )
     };
-    let mut engine = Engine::new(IncrementalConfig::default(), stored.clone(), memory()).unwrap();
+    let mut engine = Engine::new(IncrementalConfig::default(), stored.clone(), simulated_parts()).unwrap();
     let mut first: Vec<Change> = (0..6).map(|at| named(&format!("b{at}"), all[at].clone())).collect();
     first.push(Change::SetSplit("near".into(), "near".parse().unwrap()));
     first.extend((0..10).map(|ordinal| arrive(ordinal, &mut dice)));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::naive::check;
-use super::script::{Trial, memory};
+use super::script::{Trial, simulated_parts};
 use crate::changelog::Why;
 use crate::parts::PartStore;
 use trommel_core::sample::Status;
@@ -72,7 +72,7 @@ pub(super) fn run(seed: u64, workers: usize, epochs: usize, part_store: PartStor
 
 fn runs(seeds: std::ops::Range<u64>, workers: usize) {
     let (mut met, count) = (Met::default(), seeds.end - seeds.start);
-    seeds.for_each(|seed| run(seed, workers, 14, memory(), &mut met));
+    seeds.for_each(|seed| run(seed, workers, 14, simulated_parts(), &mut met));
     let few = count as usize / 10; // one in ten sequences, at the least
     assert!(met.sides > 50 * few && met.refreshed > 30 * count && met.facts > 100 * count, "{met:?}");
     assert!(met.whys.iter().all(|met| *met > few), "{met:?}");
@@ -96,7 +96,7 @@ fn oracle_four_workers() {
 /// Whoever reads while epochs are made sees whole ones: sizes, statuses and scores of one view agree, and epochs only grow.
 #[test]
 fn readers_see_whole_epochs() {
-    let mut trial = Trial::new(31, 2, memory());
+    let mut trial = Trial::new(31, 2, simulated_parts());
     let (views, done) = (trial.engine.views(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::fleet::{Fleet, at_once, clusters};
-use super::script::{Trial, memory};
+use super::script::{Trial, simulated_parts};
 use crate::IncrementalError;
 use crate::engine::IncrementalConfig;
 use crate::inputs::Change;
@@ -40,7 +40,7 @@ fn fleet(trial: &Trial, root: &std::path::Path) -> Fleet {
 /// Other changes in another process are noticed before anything is read.
 #[test]
 fn other_changes_are_refused() {
-    let (mut trial, root) = (Trial::new(6, 1, memory()), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(6, 1, simulated_parts()), tempfile::tempdir().unwrap());
     let mut fleet = fleet(&trial, root.path());
     let first = trial.first();
     fleet.applied(&first, "the same");
@@ -61,7 +61,7 @@ fn other_changes_are_refused() {
 /// Who stays says who is gone, and does not wait for ever: at a gathering, and in the middle of the dataflow.
 #[test]
 fn a_lost_process_is_named() {
-    let (mut trial, root) = (Trial::new(7, 1, memory()), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(7, 1, simulated_parts()), tempfile::tempdir().unwrap());
     let mut fleet = fleet(&trial, root.path());
     let first = trial.first();
     fleet.applied(&first, "both are there");

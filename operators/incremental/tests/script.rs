@@ -27,7 +27,7 @@ fn config(workers: usize, dice: &mut Dice) -> IncrementalConfig {
 }
 
 /// Parts on a disk in memory.
-pub(super) fn memory() -> PartStore {
+pub(super) fn simulated_parts() -> PartStore {
     PartStore::folder(Path::new("/disk/parts"), 0, Arc::new(Simulated::new())).unwrap()
 }
 
@@ -80,7 +80,7 @@ impl Trial {
 
     /// Closes the engine; nothing can be asked of the one that stands in for it.
     pub(super) fn close(&mut self) {
-        self.engine = Engine::new(IncrementalConfig::default(), self.pool.stored.clone(), memory()).unwrap();
+        self.engine = Engine::new(IncrementalConfig::default(), self.pool.stored.clone(), simulated_parts()).unwrap();
     }
 
     /// Opens the folder again, with whatever settings.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::exact::Dice;
 use super::fleet::{Fleet, NEVER};
 use super::naive::check;
-use super::script::{Trial, memory};
+use super::script::{Trial, simulated_parts};
 use crate::IncrementalError;
 use crate::changelog::Why;
 use crate::engine::{Engine, IncrementalConfig};
@@ -57,10 +57,10 @@ fn check_files(fleet: &Fleet, root: &std::path::Path, context: &str) {
 }
 
 fn run(seed: u64, ranks: usize, workers: usize, epochs: usize, met: &mut Met) {
-    let (mut trial, root) = (Trial::new(seed, 1, memory()), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(seed, 1, simulated_parts()), tempfile::tempdir().unwrap());
     let slack = [0.0, 0.02, 0.3][seed as usize % 3];
     let config = IncrementalConfig { workers, floor_slack_cosine: slack, ..IncrementalConfig::default() };
-    trial.engine = Engine::new(config.clone(), trial.pool.stored.clone(), memory()).unwrap();
+    trial.engine = Engine::new(config.clone(), trial.pool.stored.clone(), simulated_parts()).unwrap();
     let mut fleet = Fleet::start(ranks, |_| config.clone(), &trial.pool.stored, root.path());
     for round in 0..epochs {
         let context = format!("seed {seed}, {ranks} processes of {workers} workers, round {round}");
@@ -150,7 +150,7 @@ fn oracle_three_processes() {
 #[test]
 fn oracle_reopened_by_another_number_of_processes() {
     for seed in 5200..5206 {
-        let (mut trial, root) = (Trial::new(seed, 1, memory()), tempfile::tempdir().unwrap());
+        let (mut trial, root) = (Trial::new(seed, 1, simulated_parts()), tempfile::tempdir().unwrap());
         let mut first = true;
         for (life, ranks) in [2, 3, 1, 2].into_iter().enumerate() {
             let workers = 1 + (life + seed as usize) % 2;
@@ -178,7 +178,7 @@ fn oracle_reopened_by_another_number_of_processes() {
 /// One process's budget is too small for its own shard: none makes the epoch; without that shard all do.
 #[test]
 fn a_budget_of_one_process_refuses_in_all() {
-    let (mut dice, trial) = (Dice(3), Trial::new(1, 1, memory()));
+    let (mut dice, trial) = (Dice(3), Trial::new(1, 1, simulated_parts()));
     let (centre, root) = (dice.unit(6), tempfile::tempdir().unwrap());
     let mut arrive = |ordinal: u64, count: u32| {
         let rows = (0..count).map(|index| (index, format!("{index}"), dice.near(&centre, 0.1)));
@@ -210,9 +210,9 @@ fn a_budget_of_one_process_refuses_in_all() {
 /// Points that come before there is a split: nobody asks for their maxima, and all have them.
 #[test]
 fn new_points_without_splits() {
-    let (mut trial, root) = (Trial::new(9, 1, memory()), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(9, 1, simulated_parts()), tempfile::tempdir().unwrap());
     let mut fleet = Fleet::start(2, |_| IncrementalConfig::default(), &trial.pool.stored, root.path());
-    trial.engine = Engine::new(IncrementalConfig::default(), trial.pool.stored.clone(), memory()).unwrap();
+    trial.engine = Engine::new(IncrementalConfig::default(), trial.pool.stored.clone(), simulated_parts()).unwrap();
     let mut shards: Vec<Change> = (0..6).map(|ordinal| trial.arrive(ordinal)).collect();
     shards.push(trial.add_benchmark());
     let more: Vec<Change> = (0..3).map(|_| trial.add_benchmark()).collect();

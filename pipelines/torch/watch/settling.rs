@@ -27,7 +27,7 @@ pub(super) fn nanoseconds(time: SystemTime) -> u64 {
     u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What tells that a file, or what lies directly in a folder, has changed; of embeddings also the tables that have their keys.
+/// What tells that a file, or what lies directly in a folder, has changed; of embeddings, the tables of their keys too.
 pub(super) fn stamp(path: &Path) -> FileStamps {
     let (path, _) = with_array(path);
     let one = |path: PathBuf| {
@@ -38,7 +38,8 @@ pub(super) fn stamp(path: &Path) -> FileStamps {
         Some((path, metadata.len(), nanoseconds(metadata.modified().ok()?)))
     };
     let mut all: Vec<_> = [path.to_path_buf()].into_iter().chain(key_table(path)).filter_map(one).collect();
-    for folder in [path.to_path_buf(), path.join("embeddings"), path.join("img_emb"), path.join("metadata")] {
+    // Keys of `img_emb/` lie beside it.
+    for folder in ["", "embeddings", "img_emb", "metadata", "../metadata"].map(|name| path.join(name)) {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         all.extend(entries.filter_map(|entry| one(entry.path())));
     }
@@ -190,6 +191,7 @@ mod tests {
             ("0.npz@l14_img", files[0]),
             ("0.npz@l14_img", files[1]),
             (files[2], files[3]),
+            ("img_emb", files[3]),
             ("", files[3]),
         ] {
             assert_eq!(of(path, file), (true, true), "{path:?} after {file}");

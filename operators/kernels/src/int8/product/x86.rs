@@ -240,10 +240,10 @@ pub(super) unsafe fn sums_avx2(rows: &[i8], starts: &[i32], run: usize, codes: &
     }
 }
 
-/// A multiplication and an addition for 32 products. What a run comes to is widened, and added to the sums in memory.
+/// A multiplication and an addition for 32 products. What a run comes to is widened, and stored, or added to what the runs before left.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile_avx2<const ROWS: usize, const PARTS: usize>(
+unsafe fn tile_avx2<const ROWS: usize, const VECTORS: usize>(
     rows: *const i8,
     starts: &[i32],
     run: usize,
@@ -255,18 +255,18 @@ unsafe fn tile_avx2<const ROWS: usize, const PARTS: usize>(
     // Three rows are read beside each pointer, for an instruction can add one or two widths to it by itself.
     let mut next = [rows, rows.wrapping_add(3 * width)];
     for (at, fours) in codes.chunks(run).enumerate() {
-        let mut sums = [[_mm256_setzero_si256(); PARTS]; ROWS];
+        let mut sums = [[_mm256_setzero_si256(); VECTORS]; ROWS];
         for row in 0..ROWS {
-            sums[row] = [_mm256_set1_epi32(starts[row * runs + at]); PARTS];
+            sums[row] = [_mm256_set1_epi32(starts[row * runs + at]); VECTORS];
         }
         for four in fours {
-            // SAFETY: a step has eight aligned vectors, `PARTS` a part, and each row has four codes a step.
+            // SAFETY: a step has eight aligned vectors, `VECTORS` a part, and each row has four codes a step.
             unsafe {
-                let points = four.0.as_ptr().cast::<__m256i>().add(PARTS * part);
-                let points: [_; PARTS] = std::array::from_fn(|j| _mm256_load_si256(points.add(j)));
+                let points = four.0.as_ptr().cast::<__m256i>().add(VECTORS * part);
+                let points: [_; VECTORS] = std::array::from_fn(|j| _mm256_load_si256(points.add(j)));
                 for row in 0..ROWS {
                     let x = _mm256_set1_epi32(next[row / 3].add(row % 3 * width).cast::<i32>().read_unaligned());
-                    for j in 0..PARTS {
+                    for j in 0..VECTORS {
                         sums[row][j] = _mm256_add_epi16(sums[row][j], _mm256_maddubs_epi16(points[j], x));
                     }
                 }
@@ -274,11 +274,11 @@ unsafe fn tile_avx2<const ROWS: usize, const PARTS: usize>(
             }
         }
         for row in 0..ROWS {
-            for j in 0..PARTS {
+            for j in 0..VECTORS {
                 let wide = _mm256_madd_epi16(sums[row][j], ones);
                 // SAFETY: 64 aligned sums.
                 unsafe {
-                    let to = out[row].0.as_mut_ptr().cast::<__m256i>().add(PARTS * part + j);
+                    let to = out[row].0.as_mut_ptr().cast::<__m256i>().add(VECTORS * part + j);
                     let before = if at == 0 { _mm256_setzero_si256() } else { _mm256_load_si256(to) };
                     _mm256_store_si256(to, _mm256_add_epi32(before, wide));
                 }
