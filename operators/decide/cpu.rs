@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use trommel_core::wake::locked;
 use trommel_kernels::dot::to_f32;
-use trommel_kernels::int8::Instructions;
 use trommel_kernels::int8::pays::{FEWEST_POINTS, Pause};
+use trommel_kernels::int8::{Instructions, Rows};
 use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::{Benchmark, Held};
@@ -51,7 +51,7 @@ struct Scratch {
     leading: leading::Scratch,
 }
 
-/// Multiplies on the calling thread.
+/// Multiplies on the calling thread, and on as many more as [`JoinConfig::threads`] says.
 #[derive(Debug)]
 pub struct Cpu<B = Arc<Benchmark>> {
     benchmarks: Vec<B>,
@@ -100,7 +100,7 @@ impl<B: Held> Cpu<B> {
     fn leads(&self, portion: Portion<'_>) -> Option<&Leading> {
         let with = self.with.filter(|_| self.may_lead() && !portion.vectors.is_empty())?;
         // Who was given rows enough for directions gets them, even if others have found meanwhile that they do not pay.
-        let must = portion.vectors.len() > self.rows(true);
+        let must = portion.vectors.len() > self.rows(self.codes.made().is_some());
         let learn = |width| Leading::learn(&self.benchmarks, portion.needs, portion.vectors, with, width);
         self.learning.leads(portion, self.pairs(portion), must, learn)
     }
@@ -115,7 +115,7 @@ impl<B: Held> Cpu<B> {
     fn codes(&self, portion: Portion<'_>) -> Option<&Codes> {
         let (with, rows) = (self.with?, portion.vectors.len());
         let make = || Codes::new(&self.benchmarks, with);
-        // Who was given more rows than f32 has room for gets codes, even if others have found meanwhile that these, or directions, do not pay.
+        // Who was given more rows than f32 has room for gets codes, even if others have found meanwhile that they do not pay.
         if rows > self.rows(false) {
             return Some(self.codes.at_once(make));
         }
@@ -159,7 +159,8 @@ impl<B: Held> Cpu<B> {
     /// Bytes that it holds whoever calls.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        let leading = if self.may_lead() { Leading::most_bytes(&self.benchmarks) } else { 0 };
+        let most = || Leading::most_bytes(&self.benchmarks) + Leading::learning_bytes(&self.benchmarks);
+        let leading = if self.may_lead() { most() } else { 0 };
         leading + self.with.map_or(0, |_| Codes::bytes(&self.benchmarks))
     }
 
@@ -178,10 +179,10 @@ impl<B: Held> Cpu<B> {
         let tiles = self.benchmarks.len() * self.config.threads.max(1);
         let tile = (self.config.tile_bytes as usize).max(4 * 64 * dim) * tiles;
         let single = rows * (4 * points + points / 8 + 4 * dim) + tile;
-        let coded = self.rows(true) * (Codes::row_bytes(&self.benchmarks) + dim);
+        let coded = self.rows(true) * (Codes::row_bytes(&self.benchmarks) + Rows::row_bytes(dim)) + 2 * points;
         let leading = if self.may_lead() { self.leading_rows() * Leading::row_bytes(&self.benchmarks) } else { 0 };
-        // And the maxima of all points as they were before.
-        (single.max(self.with.map_or(0, |_| coded)).max(leading) + 32 * points) as u64
+        // And of all points the maxima as they were before, whether they are raised, and the largest values and floors.
+        (single.max(self.with.map_or(0, |_| coded)).max(leading) + (32 + 1 + 18) * points) as u64
     }
 }
 

@@ -9,7 +9,7 @@
 //! 1. Scores are canonical (see `scan`): a function of (vector, benchmark), whatever stands beside it in the batch.
 //! 2. What a test point sees of the *kept* samples depends on the verdict, which needs all benchmarks. So the kernel keeps the products of
 //!    all benchmarks until then, and rows are taken in portions so that they fit where they lie ([`JoinConfig::block_bytes`]);
-//!    nothing is computed twice and nothing larger is held.
+//!    no product is computed twice, but for the few of directions that are looked at again, and nothing larger is held.
 //! 3. Who multiplies changes no answer (see [`kernel`](super::kernel)). What a kernel fails in is done again by the processor.
 //! 4. A call is synchronous; any number of threads may call at once.
 //!

@@ -35,10 +35,10 @@ pub struct Portion<'a> {
     pub needs: &'a [Needs],
 }
 
-/// Largest values of a row; negative infinity where nothing was asked.
+/// Largest values of a row, or somewhat less: what is listed then is more, but nothing is missed. Never more. Negative infinity where nothing was asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tops {
-    /// The largest of its products with the points.
+    /// Of its values with the points.
     pub value: f32,
     /// Of its values less the points' radii (the nearest f32, subtracted in f32).
     pub excess: f32,

@@ -146,6 +146,14 @@ impl Leading {
         benchmarks.iter().map(|benchmark| LeadingPoints::bytes(benchmark.points(), width) as u64).sum()
     }
 
+    /// Bytes that learning takes at most while it lasts: vectors that it looks at, as f32 and across, their moment, directions, and some rows' products with all points.
+    pub fn learning_bytes(benchmarks: &[impl Held]) -> u64 {
+        let dim = benchmarks.first().map_or(0, |benchmark| benchmark.dim);
+        let points = benchmarks.iter().map(|benchmark| benchmark.points()).max().unwrap_or(0);
+        let learned = 3 * POINTS_LEARNED_FROM * dim + dim * dim + 2 * MOST_TRIED * dim;
+        4 * (learned + (ROWS_AT_ONCE + 1) * points) as u64
+    }
+
     /// Most bytes of a portion for one row.
     pub fn row_bytes(benchmarks: &[impl Held]) -> usize {
         let ceilings: usize = benchmarks.iter().map(|benchmark| Ceilings::row_bytes(benchmark.points())).sum();

@@ -10,9 +10,9 @@
 //! 3. *Hits.* `m > d` implies `s > r`, `m < -d` implies `s < r`; between them `s > r` is asked of the canonical value.
 //!    `s > r` and `s - r > 0` say the same in f64 (a difference of different numbers is not rounded to 0), so margin and hits agree.
 //! 4. *Two sieves.* Where values are coarse (`e` far above the bound of an f32 product), the point with the largest value is looked at first: with its canonical
-//!    `s`, the winners have `v >= s - e`, half of the distance in 1. Of the rest an f32 product is computed, within `f` of `s`: it is
-//!    passed over if even `s + f` is below the maximum, and is a hit or none if `r` lies outside of `s +- f` and its margin, rounded as all
-//!    margins are, is below the largest one even with `s + f` (rounding is monotone).
+//!    `s`, the winners have `v >= s - e`, half of the distance in 1. Of the rest an f32 product `p` is computed, within `f` of `s`: a point is
+//!    passed over if even `p + f` is below the maximum, and is a hit or none if `r` lies outside of `p +- f` and its margin, rounded as all
+//!    margins are, is below the largest one even with `p + f` (rounding is monotone).
 
 use half::f16;
 use trommel_kernels::dot::{dot, dot_f32, norm};

@@ -48,7 +48,8 @@ impl Joiner {
             let firsts: Vec<Vec<f32>> = if coarse { (0..tops.len()).map(first).collect() } else { Vec::new() };
             firsts.iter().flatten().any(|first| *first < f32::INFINITY).then_some(firsts)
         };
-        let mut confirmed = Vec::new();
+        let (mut confirmed, mut touched) = (0, Vec::new());
+        touched.extend(seen.iter().map(|columns| vec![false; columns.pool.len()]));
         let mut confirm = |seen: &mut [Columns], at: usize, row: usize, reached: &[u32]| {
             let (benchmark, x, index) = (&self.benchmarks[at], rows[row].vector, rows[row].id.index);
             let Columns { pool, kept: of_kept, .. } = &mut seen[at];
@@ -59,7 +60,8 @@ impl Joiner {
                     continue;
                 }
                 let s = dot(x, t);
-                confirmed.push((at as u16, point as u32));
+                confirmed += 1;
+                touched[at][point] = true;
                 offer(&mut pool[point], (s, index));
                 if kept[row] {
                     offer(&mut of_kept[point], (s, index));
@@ -88,11 +90,12 @@ impl Joiner {
             look(products, &kept_rows, &floors, &mut seen)?;
         }
         let mut all = points.columns();
-        for &(at, point) in &confirmed {
-            let (all, mine, point) = (&mut all[usize::from(at)], &seen[usize::from(at)], point as usize);
-            offer(&mut all.pool[point], mine.pool[point]);
-            offer(&mut all.kept[point], mine.kept[point]);
+        for ((all, mine), touched) in all.iter_mut().zip(&seen).zip(&touched) {
+            for (point, _) in touched.iter().enumerate().filter(|(_, touched)| **touched) {
+                offer(&mut all.pool[point], mine.pool[point]);
+                offer(&mut all.kept[point], mine.kept[point]);
+            }
         }
-        Ok(confirmed.len() as u64)
+        Ok(confirmed)
     }
 }

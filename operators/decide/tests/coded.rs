@@ -13,6 +13,8 @@ use crate::join::{ColumnSet, JoinConfig, JoinRow, Joiner};
 use crate::radii::Radii;
 use crate::scan::Prepared;
 use trommel_core::sample::SampleId;
+use trommel_kernels::canonical::UNIT_TOLERANCE;
+use trommel_kernels::dot::norm;
 
 pub(super) fn kernel(benchmarks: &[Arc<Benchmark>], with: Option<Instructions>, columns: ColumnSet) -> Cpu {
     let prepared = benchmarks.iter().map(|benchmark| Prepared::new(benchmark)).collect();
@@ -43,6 +45,15 @@ pub(super) fn vectors(dice: &mut Dice, count: usize, dim: usize, kin: &[Vec<f16>
                 raw[dim / 3] -= 0.5;
             }
             4 => raw.iter_mut().skip(1).for_each(|x| *x = 0.0),
+            // As far from 1 as norms may be, nearly.
+            5 => {
+                let scale = [0.9992, 1.0008][dice.below(2)];
+                let scaled: Vec<f16> = raw.iter().map(|x| f16::from_f64(x * scale)).collect();
+                if (norm(&scaled) - 1.0).abs() <= UNIT_TOLERANCE {
+                    *vector = scaled;
+                }
+                continue;
+            }
             _ => continue,
         }
         if raw.iter().any(|x| x.abs() > 1e-3) {

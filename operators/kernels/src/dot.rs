@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn exact_up_to_the_stated_norms_with_subnormals_beside() {
-        // |a| |b| = 32 exactly, with a product of 2^-48 next to it: needs all 53 bits.
+        // |a| |b| is just below 32, with a product of 2^-48 next to it: needs all 53 bits.
         let (big, tiny) = (f16::from_f32(4.0), f16::from_bits(1));
         let a = [big, tiny, big];
         let b = [f16::from_f32(4.0), tiny, f16::from_f32(3.996)];

@@ -241,13 +241,6 @@ impl Block {
             raise(&self.row(row)[first..], maxima);
         }
     }
-
-    /// Bytes of memory that the buffers hold.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let tiles: usize = self.tiles.iter().map(Vec::capacity).sum();
-        4 * (self.values.capacity() + self.maxima.capacity() + self.excess.capacity() + tiles)
-    }
 }
 
 /// Calls `visit` with each place where a value reaches its threshold (`>=`), in ascending order. Chunks without one are passed over quickly.

@@ -331,6 +331,52 @@ mod tests {
         }
     }
 
+    /// What directions that are far from orthonormal lose of vectors in their span: that is nearly all that the bound allows, once and not twice.
+    #[test]
+    fn directions_that_are_askew_lose_what_was_measured() {
+        let (dim, width, mut state, mut largest) = (40, 8, 7, 0.0f64);
+        let exact = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        for _ in 0..50 {
+            let mut skewed = vec![0.0f32; width * dim];
+            for (at, row) in skewed.chunks_exact_mut(dim).enumerate() {
+                row.iter_mut().for_each(|x| *x = 1e-4 * noise(&mut state));
+                row[at] += 1.0 + 4e-4 * noise(&mut state);
+            }
+            let directions = Directions::measured(dim, width, skewed);
+            assert!(directions.apart < MOST_APART);
+            let mut spanned = || -> Vec<f32> {
+                let shares: Vec<f32> = (0..width).map(|_| noise(&mut state)).collect();
+                let rows = directions.vectors.chunks_exact(dim);
+                let mut sum = vec![0.0; dim];
+                rows.zip(shares).for_each(|(row, share)| sum.iter_mut().zip(row).for_each(|(s, x)| *s += share * x));
+                sum
+            };
+            for _ in 0..20 {
+                let pair = [spanned(), spanned()];
+                let seen: Vec<_> = pair
+                    .iter()
+                    .map(|x| {
+                        let mut y = Vec::new();
+                        directions.project(x, &mut y);
+                        let (norm, length) = (exact(x, x).sqrt(), exact(&y, &y).sqrt());
+                        let rest = directions.rest(norm * (1.0 + 1e-12), length * (1.0 - 1e-12));
+                        (y, norm, length, rest)
+                    })
+                    .collect();
+                let [(y, norm_x, length_y, rest_x), (z, norm_t, length_z, rest_t)] = &seen[..] else { unreachable!() };
+                let rounding =
+                    directions.rounding(*norm_x) * norm_t * 1.01 + norm_x * directions.rounding(*norm_t) * 1.01;
+                let (off, apart) =
+                    ((exact(&pair[0], &pair[1]) - exact(y, z)).abs(), directions.apart * length_y * length_z);
+                assert!(off <= rest_x * rest_t + apart + rounding, "{off} is over {apart} and {rest_x} * {rest_t}");
+                // A vector in the span has no rest but for what the skew makes of it.
+                assert!(rest_x.powi(2) <= 2.1 * directions.apart * norm_x.powi(2) + 1e-5, "{rest_x}");
+                largest = largest.max(off / apart);
+            }
+        }
+        assert!(largest > 0.3, "{largest} of the bound is used");
+    }
+
     #[test]
     fn narrower_is_coarser_and_all_directions_leave_what_is_there() {
         let mut state = 6;

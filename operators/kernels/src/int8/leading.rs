@@ -45,7 +45,7 @@ use lanes::{all_of, largest_of, reaching};
 /// What covers the roundings of f32.
 const SLOP: f64 = 64.0 * UNIT_ROUNDOFF_F32;
 
-/// Most directions: sums of more codes would not fit f32.
+/// Most directions: a sum of so many products of codes is exact in f32, as `512 * 127 * 127 < 2^24`.
 pub const MOST_WIDTH: usize = 512;
 
 /// Directions come in so many.
@@ -237,7 +237,7 @@ impl Ceilings {
         self.shifts.extend(rows.errors.iter().map(|row| (shift(row) - self.most) as f32));
         // Every element is overwritten below, so old contents may stay.
         self.values.resize(self.chunks * self.rows, 0.0);
-        if self.rows == 0 {
+        if self.rows == 0 || self.chunks == 0 {
             return;
         }
         let fill = |first: usize, values: &mut [f32]| {

@@ -57,7 +57,7 @@ impl Scores {
         self.maxima.resize(self.chunks * self.rows, 0);
         self.excess.resize(if radii.is_some() { self.chunks * self.rows } else { 0 }, 0);
         self.together.resize(self.chunks * blocks, Values([0; CHUNK]));
-        if self.rows == 0 {
+        if self.rows == 0 || self.chunks == 0 {
             return;
         }
         let fill =
@@ -100,12 +100,6 @@ impl Scores {
         parts.enumerate().for_each(|(at, (((values, maxima), excess), together))| {
             fill(at * stripe, values, maxima, excess, together)
         });
-    }
-
-    /// Rows of the block last filled.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.rows
     }
 
     /// Points of the block last filled.
@@ -240,14 +234,6 @@ impl Scores {
                 }
             }
         }
-    }
-
-    /// Bytes of memory that the buffers hold.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        2 * (CHUNK * (self.values.capacity() + self.together.capacity())
-            + self.maxima.capacity()
-            + self.excess.capacity())
     }
 }
 

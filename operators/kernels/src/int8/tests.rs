@@ -77,6 +77,14 @@ fn a_turn_keeps_lengths_and_products_within_its_rounding() {
     }
 }
 
+/// A vector as it is coded among these.
+fn one(vector: &[f16], among: &Points, largest: f32) -> Coded {
+    let mut one = Coded::default();
+    let take = |coded, _: &[i8]| one = coded;
+    Coder::default().code(std::iter::once(vector), &among.rotation, among.dim, largest, take);
+    one
+}
+
 /// Every value is within the bound of the canonical product, whatever multiplies; above, within the pair's own.
 #[test]
 fn within_the_bound() {
@@ -103,6 +111,11 @@ fn within_the_bound() {
                     let (v, s) =
                         (f64::from(Scores::value(scores.values(row, point / CHUNK)[point % CHUNK])), dot(x, t));
                     assert!((v - s).abs() <= bound, "dim {dim}, {with:?}: {v} is not {s} within {bound}");
+                    // `X.T + E |t| + |X| F` with the largest norms, and `s` is within the pair's own bound of `X.T`.
+                    let (row, point) = (&rows.coded[row], one(t, &coded, with.ranges().points));
+                    let own = row.error * point.norm + row.length * point.error;
+                    let most = own + row.error * coded.norm + rows.length * point.error + 1.1 / UNITS;
+                    assert!(v + bound - s <= most, "dim {dim}, {with:?}: {v} is {s} at most, by more than {most}");
                     values.push((v * UNITS) as i16);
                 }
             }
@@ -200,6 +213,11 @@ fn lists_and_tops_are_those_of_the_values() {
                         let expected: BTreeSet<usize> =
                             (0..points).filter(reaches).map(|point| point / CHUNK).collect();
                         assert!(expected.iter().all(|chunk| chunks.contains(chunk)));
+                        let unit = 1.0 / UNITS as f32;
+                        let nearly =
+                            |point| value(row, point) >= least - 2.0 * unit || over(row, point) >= excess - 4.0 * unit;
+                        let of = |chunk: usize| chunk * CHUNK..points.min((chunk + 1) * CHUNK);
+                        assert!(chunks.iter().all(|&chunk| of(chunk).any(nearly)), "{chunks:?}");
                     }
                 }
             }
