@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::META_IDENTITY;
+use trommel_columnar::pieces::FILE_NAME;
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::notices::Notices;
 use trommel_ledger::run_folder::CONFIG_FILE;

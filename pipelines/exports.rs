@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use trommel_columnar::embeddings::FILE_NAME;
-use trommel_columnar::pieces::Piece;
+use trommel_columnar::pieces::{FILE_NAME, Piece};
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::durable::if_there;
 use trommel_ledger::read::Ledger;

@@ -168,7 +168,11 @@ pub fn default_budget_bytes() -> u64 {
             line.split_whitespace().next()?.parse::<u64>().ok()
         })
         .map_or(8 << 30, |kib| kib << 10);
-    memory_limit_bytes(Path::new("/")).map_or(machine, |group| group.min(machine)) / 2
+    half(machine, memory_limit_bytes(Path::new("/")))
+}
+
+fn half(machine: u64, group: Option<u64>) -> u64 {
+    group.map_or(machine, |group| group.min(machine)) / 2
 }
 
 /// The bytes that `--memory` says; without it [`default_budget_bytes`].
@@ -229,6 +233,13 @@ mod tests {
         assert_eq!(parse_bytes("2GB").ok(), Some(2_000_000_000));
         assert!(parse_bytes("many").is_err());
         assert!(parse_bytes("3 apples").is_err());
+    }
+
+    #[test]
+    fn the_default_is_half_of_the_group_or_the_machine() {
+        assert_eq!([half(64, None), half(64, Some(16)), half(64, Some(999))], [32, 8, 32]);
+        let (machine, budget) = (half(u64::MAX, None), default_budget_bytes());
+        assert!(budget > 0 && budget < machine);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::IpcReader;
+use trommel_columnar::pieces::FILE_NAME;
 use trommel_core::names::STDIN;
 use trommel_core::sample::Score;
 use trommel_decide::checked_rule::KnownBenchmark;

@@ -70,6 +70,15 @@ fn captions_lie_beside_the_pictures_and_a_folders_name_is_none() {
         fs::write(root.join(file).with_extension("txt"), text).unwrap();
     }
     assert_ne!(first, loss(root), "other captions, another loss");
+    // Long ones, but not of more tokens than the model reads.
+    let ending = |end: &str| {
+        for (at, file) in FILES.iter().enumerate() {
+            let text = format!("{}{end} {at}", "a red thing ".repeat(12));
+            fs::write(root.join(file).with_extension("txt"), text).unwrap();
+        }
+        loss(root)
+    };
+    assert_ne!(ending("moon"), ending("bread"), "the end of a caption counts");
     // The same texts from the json, where there is no text file.
     for (file, text) in FILES.iter().zip(words) {
         fs::remove_file(root.join(file).with_extension("txt")).unwrap();

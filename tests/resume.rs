@@ -307,8 +307,10 @@ fn a_run_is_made_longer_by_saying_so_and_killed_meanwhile() {
         let said = stderr(&run(2, &common::words(&words(into, "30"))));
         let last = said.lines().last().unwrap();
         assert!(last.contains("has 12, now 30") && last.contains("--extend"), "{said}");
-        let said = stderr(&run(2, &common::words(&words(into, "9"))));
-        assert!(said.contains("has 12, now 9") && said.contains("never shorter"), "{said}");
+        for more in [&[][..], &["--extend".to_owned()]] {
+            let said = stderr(&run(2, &common::words(&[&words(into, "9")[..], more].concat())));
+            assert!(said.contains("has 12, now 9") && said.contains("never shorter"), "{said}");
+        }
     }
     let (extended, said) = report(0, &extend(&whole));
     assert_eq!((&extended["steps"], &extended["notices"]["extended"]["count"]), (&30.into(), &1.into()));

@@ -3,41 +3,21 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{World, words};
 
 #[test]
 fn only_the_run_folder_is_written() {
-    if Command::new("strace").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        eprintln!("skipped: strace is not installed");
-        return;
-    }
-    let world = World::shared();
     let folder = tempfile::tempdir().unwrap();
     let (run, log) = (folder.path().join("run"), folder.path().join("trace"));
-    let args = world.train(&run, 12);
-    let traced = Command::new("strace")
-        .args([
-            "-f",
-            "-e",
-            "trace=openat,open,creat,rename,renameat,renameat2,mkdir,mkdirat,symlink,symlinkat,link,linkat",
-        ])
-        .arg("-o")
-        .arg(&log)
-        .arg(env!("CARGO_BIN_EXE_trommel"))
-        .args(words(&args))
-        .output()
-        .unwrap();
-    if String::from_utf8_lossy(&traced.stderr).contains("PTRACE") {
-        eprintln!("skipped: tracing is not allowed here");
-        return;
-    }
-    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let calls = "trace=openat,open,creat,rename,renameat,renameat2,mkdir,mkdirat,symlink,symlinkat,link,linkat";
+    let Some(trace) = traced(&["-e", calls], &World::shared().train(&run, 12), &log) else { return };
     let run = run.display().to_string();
     let mut before_first_step = Vec::new();
     let (mut stepped, mut writes) = (false, 0);
-    for line in whole_calls(&std::fs::read_to_string(&log).unwrap()) {
+    for line in whole_calls(&trace) {
         let opens = line.contains("open")
             && !line.contains("O_WRONLY")
             && !line.contains("O_RDWR")
@@ -79,6 +59,48 @@ fn only_the_run_folder_is_written() {
         let first = inside.split(['/', '.']).next().unwrap_or_default();
         assert!(allowed.contains(&first) && !inside.contains("step_"), "written before the first step: {path}");
     }
+}
+
+/// What gets its name is on the disk before, and so are the folders that it is in when the run is over.
+#[test]
+fn what_is_named_was_synced_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, log) = (folder.path().join("run"), folder.path().join("trace"));
+    let Some(trace) =
+        traced(&["-y", "-e", "trace=fsync,rename,renameat,renameat2"], &World::shared().prune(&run), &log)
+    else {
+        return;
+    };
+    let (mut synced, mut renamed) = (std::collections::BTreeSet::new(), 0);
+    for line in whole_calls(&trace).iter().filter(|line| !line.contains(" = -1 ")) {
+        if line.contains("fsync(") {
+            synced.extend(line.split_once('<').and_then(|(_, rest)| Some(rest.split_once('>')?.0.to_owned())));
+        } else if let Some(from) = line.split('"').nth(1) {
+            renamed += 1;
+            assert!(synced.contains(from), "named before it is on the disk: {line}");
+        }
+    }
+    assert!(renamed > 10, "the trace shows the run's own renames");
+    for place in ["ledger", "items", "manifest", "manifest/0.jsonl"] {
+        assert!(synced.contains(&run.join(place).display().to_string()), "{place} is not synced: {synced:?}");
+    }
+}
+
+/// The trace of a run that succeeds; `None` where nothing can be traced, which is said.
+fn traced(strace: &[&str], args: &[String], log: &Path) -> Option<String> {
+    if Command::new("strace").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.arg("-f").args(strace).arg("-o").arg(log).arg(env!("CARGO_BIN_EXE_trommel")).args(words(args));
+    let traced = command.output().unwrap();
+    if String::from_utf8_lossy(&traced.stderr).contains("PTRACE") {
+        eprintln!("skipped: tracing is not allowed here");
+        return None;
+    }
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    Some(std::fs::read_to_string(log).unwrap())
 }
 
 /// The trace with each call on one line, where it ended: strace cuts a call in two when another thread calls meanwhile.

@@ -12,12 +12,10 @@ use half::f16;
 
 use super::ColumnarError;
 use super::ipc::{Batch, IpcWriter, META_IDENTITY, META_SCHEMA, SCHEMA_VERSION};
+use super::pieces::FILE_NAME;
 use super::source::{BATCH_ROWS, EmbeddingReader, Notes};
 use trommel_core::durable::{Aside, make_folder};
 use trommel_core::sample::Identity;
-
-/// Name of the file in a benchmark's folder.
-pub const FILE_NAME: &str = "embeddings.arrow";
 
 /// One row to write.
 #[derive(Clone, Copy, Debug)]

@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 use super::ColumnarError;
-use super::embeddings::FILE_NAME;
 use super::parquet::TableReader;
+
+/// Name of the one file that holds all of a folder's embeddings.
+pub const FILE_NAME: &str = "embeddings.arrow";
 
 /// One file of embeddings.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use half::f16;
 
 use super::ColumnarError;
 use super::canonical::{canonicalise_into, round_to_f16};
-use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWriter, FILE_NAME};
+use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWriter};
 use super::npy;
 use super::parquet::{Column, ColumnType, Field, TableReader, TableWriter};
+use super::pieces::FILE_NAME;
 use super::source::{About, EmbeddingReader};
 use trommel_core::causes::Causes;
 use trommel_core::sample::Identity;

@@ -35,7 +35,7 @@ pub struct KMeans {
     pub apart: f64,
     /// Rounds after which it ends in any case.
     pub rounds: usize,
-    /// Share of rows; when less have moved it ends.
+    /// Share of rows; when less have moved it ends. Batches do not end it.
     pub moved: f64,
     /// Rows to learn from; all where there are no more.
     pub sample: Option<usize>,
@@ -113,7 +113,8 @@ pub fn cluster(
         let moved = moved.into_inner();
         rounds.push(Round { moved, mean_squared_distance: mean(total, these.len()) });
         centres = sums.centres(&centres, how.spherical);
-        if (moved as f64) < how.moved * learnt.len() as f64 {
+        // Where the rows of a batch were before nobody knows.
+        if how.batch.is_none() && (moved as f64) < how.moved * learnt.len() as f64 {
             break;
         }
     }

@@ -124,7 +124,7 @@ fn fate(ordinal: u64, index: u32) -> Fate {
             key: format!("{ordinal:05}/ключ{index}"),
             uid: index.is_multiple_of(2).then(|| format!("{index:032x}")),
             url: index.is_multiple_of(3).then(|| format!("https://example.org/{index}?a=\"b\"\n")),
-            sha256: None,
+            sha256: index.is_multiple_of(5).then(|| format!("{index:064x}")),
             offset: u64::from(index) * 10_240,
             size: 900 + u64::from(index),
             ..SampleInfo::default()

@@ -128,3 +128,18 @@ impl<T: Record> ExternalSort<T> {
         }))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_were_put_aside_come_back_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sort = ExternalSort::<u128>::of_runs(&folder.path().join("x"), 1);
+        [3 << 100, 1, u128::MAX, 256, 1].into_iter().for_each(|number| sort.add(number).unwrap());
+        let all: Vec<u128> = sort.sorted().unwrap().map(Result::unwrap).collect();
+        assert_eq!(all, [1, 1, 256, 3 << 100, u128::MAX]);
+    }
+}

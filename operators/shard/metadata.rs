@@ -191,6 +191,8 @@ mod tests {
         assert_eq!(parse(br#"{"caption":17}"#), Metadata::default());
         // Its last digits would be gone.
         assert_eq!(parse(br#"{"uid":340282366920938463463374607431768211455}"#).uid, None);
+        assert_eq!(parse(br#"{"uid":18446744073709551616}"#).uid, None);
+        assert_eq!(parse(br#"{"uid":18446744073709551615}"#).uid.as_deref(), Some("18446744073709551615"));
     }
 
     #[test]

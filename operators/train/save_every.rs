@@ -128,6 +128,8 @@ mod tests {
         assert!(!SaveEvery::Steps(10).is_due(zero, (10, 0), (11, 0)));
         assert!(SaveEvery::Samples(100).is_due(zero, (0, 96), (1, 128)));
         assert!(!SaveEvery::Samples(100).is_due(zero, (1, 128), (2, 160)));
-        assert!(SaveEvery::Time(zero).is_due(zero, (0, 0), (1, 1)));
+        let half_an_hour = Duration::from_secs(1800);
+        assert!(!SaveEvery::Time(half_an_hour).is_due(half_an_hour - Duration::from_nanos(1), (0, 0), (1, 8)));
+        assert!(SaveEvery::Time(half_an_hour).is_due(half_an_hour, (0, 0), (1, 8)));
     }
 }

@@ -205,6 +205,8 @@ mod tests {
             let expected = whole.lr(Stand { step: 2 * step, ..Stand::default() });
             assert!((passes.lr(stand) - expected).abs() < 1e-12, "{step}");
         }
+        // Between two steps of the whole run: the warm-up ends at its peak.
+        assert_eq!(passes.lr(Stand { step: 2, pass: 0, turns: 28 }), 1.0);
         let end = Stand { step: 20, pass: 1, turns: 160 };
         assert!(passes.lr(end).abs() < 1e-12);
         assert_eq!(passes.lr(Stand { turns: 9_999, ..end }), passes.lr(end), "more came than was known");

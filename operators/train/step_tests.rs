@@ -10,6 +10,7 @@ use tch::Device;
 use super::batch::Normalisation;
 use super::config::{Precision, TrainConfig};
 use super::error::TrainError;
+use super::save_every::SaveEvery;
 use super::schedule::Course;
 use super::sink::{Assembled, Next, RunEnd, TrainerConfig, run_trainer, spawn_trainer};
 use super::step::Trainer;
@@ -88,12 +89,56 @@ fn a_batch_of_another_size_is_refused() {
 
 #[test]
 fn the_logit_scale_is_clamped() {
-    let mut trainer = trainer(TrainConfig { lr: 5.0, ..config(8) }, 10);
-    for step in 0..10 {
-        let _ = trainer.step(&batch(step, 8));
-        let scale = f64::try_from(trainer.model().get("logit_scale")).unwrap();
-        assert!((0.0..=100f64.ln() + 1e-6).contains(&scale), "{scale}");
+    for (from, to) in [(7.0, 100f64.ln() as f32), (-3.0, 0.0)] {
+        let mut trainer = trainer(config(8), 10);
+        let mut scale = trainer.model().get("logit_scale").shallow_clone();
+        let _ = tch::no_grad(|| scale.fill_(from));
+        trainer.step(&batch(0, 8)).unwrap();
+        assert_eq!(f32::try_from(trainer.model().get("logit_scale")).unwrap(), to);
     }
+}
+
+/// Features are of unit length, so that the loss does not see how long a projection makes them; its gradient does.
+#[test]
+fn a_gradient_that_is_no_number_stops_the_run_though_the_loss_is_one() {
+    let mut trainer = trainer(config(8), 10);
+    for (name, by) in [("visual.conv1.weight", 1e20), ("visual.proj", 1e-30)] {
+        let mut weights = trainer.model().get(name).shallow_clone();
+        let _ = tch::no_grad(|| weights.f_mul_scalar_(by).unwrap());
+    }
+    let weights = |trainer: &Trainer<Tiny>| -> Vec<Vec<f32>> {
+        let one = |(_, weights): &(String, tch::Tensor)| Vec::try_from(weights.detach().reshape([-1])).unwrap();
+        trainer.parameters().iter().map(one).collect()
+    };
+    let before = weights(&trainer);
+    let error = trainer.step(&batch(0, 8)).unwrap_err();
+    assert!(matches!(&error, TrainError::NotFinite { what, .. } if what.starts_with("gradient")), "{error}");
+    assert_eq!((weights(&trainer), trainer.global_step()), (before, 0));
+}
+
+/// So many lie there as the time allows: a checkpoint begins the interval anew.
+#[test]
+fn the_time_to_the_next_checkpoint_begins_with_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checkpoints, mut fresh) = (open(folder.path(), None), trainer(config(8), 40));
+    let (mut run, began) = (TrainerConfig::new(folder.path().join("logs")), std::time::Instant::now());
+    let interval = Duration::from_millis(500);
+    run.save_every = Some(SaveEvery::Time(interval));
+    let mut number = 0u64;
+    let next = || {
+        std::thread::sleep(Duration::from_millis(50));
+        number += 1;
+        Some(number - 1)
+    };
+    let assemble = |number: u64| {
+        let (cursor, turns) = (serde_json::json!(number + 1), number * 8);
+        Ok(Assembled { batch: batch(number, 8), pass: 0, turns, ends_pass: false, cursor, samples: vec![] })
+    };
+    run_trainer(&mut fresh, &run, &checkpoints, None, (next, || ()), assemble, |_| ()).unwrap();
+    let names = std::fs::read_dir(folder.path().join("checkpoints")).unwrap().map(|it| it.unwrap().file_name());
+    let saved = names.filter(|name| name.to_string_lossy().starts_with("step_")).count();
+    let most = began.elapsed().as_millis() / interval.as_millis() + 1;
+    assert!(saved >= 2 && saved as u128 <= most, "{saved} checkpoints, {most} at most");
 }
 
 fn logged(folder: &Path) -> Vec<String> {
@@ -110,6 +155,7 @@ fn a_resumed_run_has_the_same_losses() {
     assert_eq!((first.outcome, first.global_step), (RunEnd::Interrupted, 7));
     let second = run_folder(parts.path(), None, 14, 99);
     assert_eq!((second.outcome, second.first_step, second.global_step), (RunEnd::Complete, 7, 14));
+    assert_eq!(second.samples_seen, 112);
     assert_eq!(once.losses, [first.losses, second.losses].concat());
     assert_eq!(logged(whole.path()), logged(parts.path()));
     let names = |folder: &Path| {

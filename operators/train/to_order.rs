@@ -270,3 +270,15 @@ pub fn to_order<'scope>(
         let _has_stopped_the_run = order.take(turn);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_caption_all_is_kept_that_a_tokenizer_can_read() {
+        let text = |bytes: usize| Arc::<str>::from("a".repeat(bytes));
+        assert_eq!([16_384, 16_385].map(|bytes| begins(text(bytes)).len()), [16_384, 16_384]);
+        assert_eq!(begins(Arc::from(format!("{}é", "a".repeat(16_383)))).len(), 16_383, "no half letter");
+    }
+}

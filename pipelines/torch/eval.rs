@@ -31,7 +31,7 @@ use self::features::Features;
 use self::pictures::{Pictures, finite};
 
 /// Bins with fewer pictures say nothing about the correlation.
-const BIN_PICTURES: u64 = 10;
+pub(crate) const BIN_PICTURES: u64 = 10;
 
 /// What to evaluate on what.
 #[derive(Clone, Debug)]
@@ -301,4 +301,27 @@ fn against(
         rho_pictures: spearman(&similarities, &rights),
         bins: counted,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Expected: scipy.stats.spearmanr over the bins, but for the one of nine pictures (with it 0.1), and over the pictures.
+    #[test]
+    fn accuracy_is_set_against_similarity_by_full_bins_and_by_pictures() {
+        let (mut known, mut keys, mut right) = (HashMap::new(), Vec::new(), Vec::new());
+        for (low, count, good) in [(0.5, 20, 0), (0.6, 20, 10), (0.7, 20, 5), (0.8, 20, 15), (0.9, 9, 0)] {
+            for at in 0..count {
+                let key = format!("{low}/{at}");
+                known.insert(key.clone(), low + 0.02);
+                keys.push(key);
+                right.push(at < good);
+            }
+        }
+        let report = against(&known, &keys, &right, &mut Notices::default()).unwrap();
+        assert!((report.rho_bins.unwrap() - 0.8).abs() < 1e-12, "{:?}", report.rho_bins);
+        assert!((report.rho_pictures.unwrap() - 0.251_062_987_193).abs() < 1e-9, "{:?}", report.rho_pictures);
+    }
 }

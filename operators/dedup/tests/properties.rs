@@ -206,6 +206,22 @@ fn k_means_is_the_naive_one_to_the_bit() {
 }
 
 #[test]
+fn rounds_end_when_less_than_the_stated_share_has_moved() {
+    let mut dice = Dice(41);
+    let (count, dim) = (900, 20);
+    let (all, ranks) = (rows(&mut dice, count, dim), ranks(&mut dice, count));
+    let rounds = |moved, batch| {
+        let how = KMeans { moved, batch, ..how(70) };
+        cluster(&Slice { vectors: &all, dim }, &ranks, &how, MACHINES[0], &Work::default()).unwrap().rounds
+    };
+    let (whole, short) = (rounds(0.0, None), rounds(0.1, None));
+    let due = 1 + whole.iter().position(|round| round.moved < 90).unwrap();
+    assert!(due < whole.len());
+    assert_eq!(short, whole[..due]);
+    assert_eq!(rounds(0.1, Some(50)).len(), 20, "of a batch nobody knows what has moved");
+}
+
+#[test]
 fn samples_batches_and_directions_are_the_same_everywhere() {
     let mut dice = Dice(13);
     let (count, dim) = (1200, 9);

@@ -1,6 +1,7 @@
 //! Locks, slices, refusals and recovery on the real file system.
 
 use super::super::manifest::{LineStatus, PartSum, ShardLine};
+use super::super::read::SampleNames;
 use super::super::run_folder::{BLUR, manifest_path};
 use super::super::storage::{Disk, LockKind, link_or_copy};
 use super::simulated::Simulated;
@@ -50,6 +51,14 @@ fn a_run_on_the_real_disk() {
     assert_eq!(ledger.config()["decisions"]["rule"], "drop-above:0.9");
     assert_eq!(ledger.benchmarks().unwrap(), ["a", "b.c"]);
     assert!(matches!(ledger.decisions(99), Err(LedgerError::NotCommitted { ordinal: 99, .. })));
+    for ordinal in 0..SHARDS {
+        let name = |fate: &Arc<Fate>| {
+            let SampleInfo { id, key, uid, url, sha256, .. } = &*fate.info;
+            let (key, uid, url, sha256) = (key.clone(), uid.clone(), url.clone(), sha256.clone());
+            SampleNames { index: id.index, key, uid, url, sha256 }
+        };
+        assert_eq!(ledger.names(ordinal).unwrap(), fates(ordinal).iter().map(name).collect::<Vec<_>>());
+    }
 }
 
 /// Who resumes a run may ask for it, and nobody takes it back. What else stands in the record is that of the first start.
@@ -207,7 +216,7 @@ fn damage_in_the_middle_is_an_error() {
 }
 
 #[test]
-fn a_missing_or_cut_part_is_an_error() {
+fn a_missing_cut_or_turned_part_is_an_error() {
     let (dir, storage) = on_disk();
     run(open(dir.path(), &storage).unwrap(), true).1.unwrap();
     let part = dir.path().join("ledger/2.0.parquet");
@@ -218,6 +227,14 @@ fn a_missing_or_cut_part_is_an_error() {
         let ledger = Ledger::open(dir.path()).unwrap();
         assert!(ledger.decisions(2).is_err() && ledger.verify().is_err());
         assert!(ledger.rows().map_or(true, |rows| rows.filter(Result::is_err).count() == 1));
+    }
+    for at in [5, bytes.len() / 2, bytes.len() - 1] {
+        let mut turned = bytes.clone();
+        turned[at] ^= 4;
+        std::fs::write(&part, turned).unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        assert!(matches!(ledger.verify(), Err(LedgerError::BadPart { .. })), "a turned bit at {at}");
+        assert!(matches!(ledger.decisions(2), Err(LedgerError::BadPart { .. })), "a turned bit at {at}");
     }
     std::fs::remove_file(&part).unwrap();
     let refused = open(dir.path(), &storage).err().unwrap();
@@ -237,6 +254,23 @@ fn a_newer_schema_is_refused() {
     std::fs::write(dir.path().join("manifest/0.jsonl"), line.encode().unwrap()).unwrap();
     let refused = open(dir.path(), &storage).err().unwrap();
     assert!(matches!(refused, LedgerError::NewerSchema { found: 2, .. }), "{refused}");
+    for file in ["config.json", "plan.json"] {
+        let (dir, storage) = on_disk();
+        drop(open(dir.path(), &storage).unwrap());
+        let path = dir.path().join(file);
+        let newer = std::fs::read_to_string(&path).unwrap().replacen("\"schema\": 1", "\"schema\": 2", 1);
+        std::fs::write(&path, newer).unwrap();
+        let refused = open(dir.path(), &storage).err().unwrap();
+        assert!(matches!(refused, LedgerError::NewerSchema { found: 2, .. }), "{file}: {refused}");
+    }
+}
+
+/// `/dev/null` cannot be synced, and the system says so.
+#[test]
+fn a_sync_reaches_the_system() {
+    let disk: &dyn Storage = &Disk;
+    assert!(disk.create(Path::new("/dev/null")).unwrap().sync().is_err());
+    assert!(disk.sync_dir(Path::new("/no/such/folder")).is_err());
 }
 
 #[test]

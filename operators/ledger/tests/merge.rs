@@ -17,7 +17,11 @@ fn line(ordinal: u64, crc: &str) -> ShardLine {
         notices: Default::default(),
         bytes: 1,
         counts: Counts { kept: 1, ..Counts::default() },
-        parts: vec![sum(PartKind::Ledger, crc), sum(PartKind::Items, &format!("{ordinal}{crc}"))],
+        parts: vec![
+            sum(PartKind::Ledger, crc),
+            sum(PartKind::Items, &format!("{ordinal}{crc}")),
+            sum(PartKind::Embeddings, "ee"),
+        ],
         decision: "d".into(),
     }
 }
@@ -56,9 +60,18 @@ fn an_ordinal_counts_once() {
     Merged::of(files(&[&[line(4, "aa")], &[items]])).unwrap();
     let refused = Merged::of(files(&[&[line(4, "aa")], &[line(4, "ab")]])).err().unwrap();
     assert!(matches!(refused, LedgerError::Disagree { ordinal: 4, first: 0, second: 1, .. }), "{refused}");
-    let mut other = line(4, "aa");
-    other.decision = "e".into();
-    assert!(Merged::of(files(&[&[line(4, "aa")], &[other]])).is_err());
+    let changes: [fn(&mut ShardLine); 4] = [
+        |line| line.decision = "e".into(),
+        |line| line.name = "5.tar".into(),
+        |line| line.counts.kept = 2,
+        |line| line.parts[2].crc32c = "ff".into(),
+    ];
+    for change in changes {
+        let mut other = line(4, "aa");
+        change(&mut other);
+        let refused = Merged::of(files(&[&[line(4, "aa")], &[other]])).err().unwrap();
+        assert!(matches!(refused, LedgerError::Disagree { ordinal: 4, .. }), "{refused}");
+    }
 }
 
 #[test]

@@ -55,6 +55,17 @@ fn member(kind: tar::EntryType, name: &str, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_prefix_is_of_the_name_and_goes_with_it() {
+    let folder = "folder/".repeat(16);
+    let tar = [&member(tar::EntryType::Regular, &format!("{folder}a.jpg"), b"A")[..], &[0; 1024]].concat();
+    assert_ne!(tar[345], 0, "the folder stands in the header's prefix");
+    let (seen, _) = all(tar);
+    assert_eq!(seen.originals[0].0, format!("{folder}a"));
+    let renamed = [&seen.originals[0].2.renamed(b"b").unwrap()[..], &[0; 1024]].concat();
+    assert_eq!(all(renamed).0.originals[0].0, "b");
+}
+
+#[test]
 fn damaged_tars_give_whole_samples_that_stood_there() {
     let mut builder = tar::Builder::new(Vec::new());
     for at in 0..12u8 {

@@ -171,3 +171,20 @@ impl Read for Metered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn each_wait_is_twice_the_one_before() {
+        let first_wait = Duration::from_millis(10);
+        let mut tries = Tries { patience: Patience { tries: 3, first_wait }, tried: 0, in_vain: None };
+        let begun = Instant::now();
+        while tries.wait() {}
+        assert_eq!(tries.tried, 3);
+        assert!(begun.elapsed() >= 7 * first_wait, "it slept for {:?}", begun.elapsed());
+    }
+}

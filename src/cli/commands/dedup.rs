@@ -70,8 +70,15 @@ pub struct DedupArgs {
     /// Rounds after which the k-means ends in any case
     #[arg(long, value_name = "N", default_value_t = 100, requires = "clusters", help_heading = "Clusters")]
     pub iterations: usize,
-    /// Share of the samples; when less have moved in a round, it was the last
-    #[arg(long, value_name = "SHARE", default_value_t = 1e-7, requires = "clusters", help_heading = "Clusters")]
+    /// Share of the samples; when less have moved in a round of all of them, it was the last
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 1e-7,
+        requires = "clusters",
+        conflicts_with = "batch",
+        help_heading = "Clusters"
+    )]
     pub moved: f64,
     /// Learn the centres from so many samples, drawn by the seed [default: all]
     #[arg(long, value_name = "N", requires = "clusters", help_heading = "Clusters")]
