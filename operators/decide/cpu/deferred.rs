@@ -1,8 +1,8 @@
 //! What takes long to make, and pays only once much is done with it: it is made when the work that went without it has taken about as long, so that nobody waits more than twice
 //! as long as he would have to, however much is to come.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One thread makes it, while the others go on without.
 #[derive(Debug)]
@@ -10,13 +10,14 @@ pub(super) struct Deferred<T> {
     /// Work to be done without it before.
     left: AtomicU64,
     made: OnceLock<T>,
-    making: Mutex<()>,
+    /// A thread has begun to make it.
+    is_begun: AtomicBool,
 }
 
 impl<T> Deferred<T> {
     /// It is made once so much work is asked for.
     pub fn after(work: u64) -> Self {
-        Self { left: AtomicU64::new(work), made: OnceLock::new(), making: Mutex::new(()) }
+        Self { left: AtomicU64::new(work), made: OnceLock::new(), is_begun: AtomicBool::new(false) }
     }
 
     /// What was made, if it was.
@@ -26,7 +27,7 @@ impl<T> Deferred<T> {
 
     /// Whether a thread is making it now.
     pub fn is_being_made(&self) -> bool {
-        self.made.get().is_none() && self.making.try_lock().is_err()
+        self.made.get().is_none() && self.is_begun.load(Ordering::Relaxed)
     }
 
     /// What was made, or is made now, for who cannot go on without.
@@ -43,8 +44,8 @@ impl<T> Deferred<T> {
         if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
             return None;
         }
-        let _who_makes_it = self.making.try_lock().ok()?;
-        Some(self.made.get_or_init(make))
+        let is_anothers = self.is_begun.swap(true, Ordering::Relaxed);
+        (!is_anothers).then(|| self.made.get_or_init(make))
     }
 }
 

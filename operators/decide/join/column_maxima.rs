@@ -48,8 +48,8 @@ impl Joiner {
             let firsts: Vec<Vec<f32>> = if coarse { (0..tops.len()).map(first).collect() } else { Vec::new() };
             firsts.iter().flatten().any(|first| *first < f32::INFINITY).then_some(firsts)
         };
-        let (mut confirmed, mut touched) = (0, Vec::new());
-        touched.extend(seen.iter().map(|columns| vec![false; columns.pool.len()]));
+        let mut touched: Vec<Vec<bool>> = seen.iter().map(|columns| vec![false; columns.pool.len()]).collect();
+        let mut confirmed = 0;
         let mut confirm = |seen: &mut [Columns], at: usize, row: usize, reached: &[u32]| {
             let (benchmark, x, index) = (&self.benchmarks[at], rows[row].vector, rows[row].id.index);
             let Columns { pool, kept: of_kept, .. } = &mut seen[at];

@@ -38,8 +38,9 @@ pub(super) fn stamp(path: &Path) -> FileStamps {
         Some((path, metadata.len(), nanoseconds(metadata.modified().ok()?)))
     };
     let mut all: Vec<_> = [path.to_path_buf()].into_iter().chain(key_table(path)).filter_map(one).collect();
-    // Keys of `img_emb/` lie beside it.
-    for folder in ["", "embeddings", "img_emb", "metadata", "../metadata"].map(|name| path.join(name)) {
+    // Keys of `img_emb/` lie beside it; beside other folders lies what is no concern of theirs.
+    let beside = path.ends_with("img_emb").then(|| path.join("../metadata"));
+    for folder in ["", "embeddings", "img_emb", "metadata"].map(|name| path.join(name)).into_iter().chain(beside) {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         all.extend(entries.filter_map(|entry| one(entry.path())));
     }
@@ -197,6 +198,8 @@ mod tests {
             assert_eq!(of(path, file), (true, true), "{path:?} after {file}");
         }
         assert_eq!(of("0.npz@l14_img", files[3]), (false, true));
+        fs::create_dir(at("pictures")).unwrap();
+        assert_eq!(of("pictures", files[3]), (false, true));
     }
 
     #[test]
