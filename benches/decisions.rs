@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use common::Compared;
+use common::{Compared, number};
 use half::f16;
 use random::Random;
 use trommel_columnar::npy;
@@ -37,10 +37,6 @@ use trommel_kernels::int8::Instructions;
 const DIM: usize = 640;
 const CENTRES: usize = 1000;
 const PART_ROWS: usize = 100_000;
-
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 struct Vectors {
     random: Random,

@@ -1,7 +1,7 @@
 //! Question: how many JPEGs of 400 x 350 does one core turn into the pixels that CLIP sees, beside open_clip's evaluation transform?
 //!
 //! Command: `cargo xtask bench decode`. Peer: `benches/peers/decode.py`, which makes the pictures too (COCO's photos where `TROMMEL_TEST_DATA` is
-//! set). Limit: the decode alone, ours and Pillow's. One thread each, five times a second each in turn; medians, spreads, ratios. open_clip's
+//! set). Limit: the decode alone, ours and Pillow's. One thread each, a second each, `TROMMEL_BENCH_ROUNDS` (5) times in turn; medians, spreads, ratios. open_clip's
 //! transform ends in normalised f32; that is a part of the embedder's batch here, and not measured.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
@@ -13,11 +13,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use common::Compared;
+use common::{Compared, number};
 use trommel_decode::view::{EvalView, ResizeMode, TrainView, eval_view, train_view};
 use trommel_decode::{DECODER, Limits, decode_rgb, recycle};
 
-const RUNS: usize = 5;
 const SECONDS: f64 = 1.0;
 
 fn main() {
@@ -57,7 +56,7 @@ fn main() {
         done as f64 / started.elapsed().as_secs_f64()
     };
     let mut rows = [const { Vec::new() }; 5];
-    for _ in 0..RUNS {
+    for _ in 0..number("TROMMEL_BENCH_ROUNDS", 5) {
         rows[0].push(theirs("transform"));
         for (row, both) in [(1, false), (2, true)] {
             rows[row].push(ours(&|bytes| {

@@ -24,7 +24,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use common::Compared;
+use common::{Compared, number};
 use half::f16;
 use random::Random;
 use trommel_columnar::npy;
@@ -37,10 +37,6 @@ const CENTRES: usize = 1000;
 /// Sizes of ImageNet's Val, Sketch, A, R and V2, and of ObjectNet's overlapping part, of 167,000.
 const BENCHMARKS: [(&str, usize); 6] =
     [("val", 50_000), ("sketch", 50_889), ("a", 7_500), ("r", 30_000), ("v2", 10_000), ("objectnet", 18_611)];
-
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 /// Unit vectors around some centres, whose elements grow smaller as an embedding's principal components do.
 struct Vectors {

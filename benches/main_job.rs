@@ -5,8 +5,8 @@
 //! and open_clip's forward pass alone, which the peer measures as well. Weights are random on both sides: arithmetic does not depend on them.
 //!
 //! Two jobs: ViT-B-32 over COCO's shards from `TROMMEL_TEST_DATA` where it is set, else one generated shard, bound by the model; and
-//! `trommel-tiny-32` over 4,000 generated samples, bound by everything else. Four shards are read eight times each under names of their own, so that the
-//! rate is not that of a start and an end. Five runs of each in turn; medians and spreads.
+//! `trommel-tiny-32` over 4,000 generated samples, bound by everything else. Four shards are read sixteen times each under names of their own: a CPU computes a
+//! batch on each core, and with few batches one core idles at the end. `TROMMEL_BENCH_ROUNDS` (5) of each in turn; medians and spreads.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod common;
@@ -14,13 +14,11 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Compared, median};
+use common::{Compared, median, number};
 use serde_json::Value;
 
-const RUNS: usize = 5;
-
-/// How often each of four shards is read: 800 photos of COCO, which are 50 batches of ViT-B-32's 16.
-const COPIES: usize = 8;
+/// How often each of four shards is read: 1,600 photos of COCO, which are 100 batches of ViT-B-32's 16.
+const COPIES: usize = 16;
 
 /// A model over some shards.
 struct Job<'a> {
@@ -56,12 +54,12 @@ impl Job<'_> {
         let weights = ["--random-init", "0"];
         trommel(&[&["embed", benchmark, "-o", &points, "--model", model][..], &weights].concat());
         let mut rates = Rates::default();
-        for at in 0..RUNS {
+        for at in 0..number("TROMMEL_BENCH_ROUNDS", 5) {
             let (test, run) = (format!("test={points}"), folder.join(format!("{model}-{at}")).display().to_string());
             let job = ["prune", shards, "--benchmark", &test, "--rule", "drop-above:0.95", "--embedder", model];
             let report = trommel(&[&job[..], &weights, &["--run", &run, "--json"]].concat());
             rates.ours.push(rate(&report, "samples_per_second"));
-            let alone = ["bench", "--stage", "embed", "--model", model, "--seconds", "3", "--json"];
+            let alone = ["bench", "--stage", "embed", "--model", model, "--seconds", "20", "--json"];
             rates.embedder.push(rate(&trommel(&[&alone[..], &weights].concat()), "samples_per_second"));
             if let Some(python) = peer {
                 let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/main_job.py");

@@ -1,7 +1,7 @@
 //! Question: how fast does `trommel stream` give 12 % of local shards to a trainer, and how long does it take to start beside a large split?
 //!
 //! Command: `cargo xtask bench stream`. Peer: webdataset reading the same shards and keeping by key, in one process; both must give the same samples
-//! and bytes. webdataset reading from `pipe:trommel stream` is told too: what a trainer sees. Limit: 8 times the peer, and 50 ms to start. Five rounds in turn.
+//! and bytes. webdataset reading from `pipe:trommel stream` is told too: what a trainer sees. Limit: 8 times the peer, and 50 ms to start. `TROMMEL_BENCH_ROUNDS` (5) in turn.
 //!
 //! `TROMMEL_BENCH_SHARDS` (4) shards of 10,000 samples of a picture of 20 kB, a caption and a json are generated, and a split of them and
 //! of `TROMMEL_BENCH_ROWS` (20 million) samples of other shards. `TROMMEL_PROGRAM` is another build to try. Files are in the page cache for all.
@@ -18,16 +18,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use common::Compared;
+use common::{Compared, number};
 use serde_json::Value;
 use shards::{SAMPLES, key};
 use world::{Dice, Row, make};
-
-const ROUNDS: usize = 5;
-
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
-}
 
 /// The rows of one shard's part; 12 % of the samples are kept.
 fn rows(shard: u64) -> impl Iterator<Item = Row> {
@@ -72,7 +66,7 @@ fn main() {
     }
     let read = (shards * SAMPLES) as f64;
     let (mut ours, mut filter, mut pipe) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..number("TROMMEL_BENCH_ROUNDS", 5) {
         let (seconds, bytes) = streamed(&program, &pattern, &split);
         println!("| trommel stream | {seconds:.2} s | {:.0} MB/s of kept samples |", bytes as f64 / seconds / 1e6);
         ours.push(read / seconds);

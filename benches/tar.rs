@@ -3,7 +3,7 @@
 //! Command: `cargo xtask bench tar`. Peer: `benches/peers/tar.py`, `webdataset.WebDataset` over the same shards, samples as dicts of bytes. Both read
 //! the picture and the caption of each sample, and must find as many. Limit: the bytes of the shards, read once.
 //!
-//! Two generated shards of 10,000 samples with a picture of 10 to 30 kB, a caption and a json; in the page cache for both. Five rounds in turn.
+//! Two generated shards of 10,000 samples with a picture of 10 to 30 kB, a caption and a json; in the page cache for both. `TROMMEL_BENCH_ROUNDS` (5) in turn.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod common;
@@ -17,13 +17,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use common::Compared;
+use common::{Compared, number};
 use serde_json::Value;
 use trommel_core::credit::Permit;
 use trommel_shard::samples::{Group, GroupConfig, SampleReader, Want};
 use trommel_shard::tar::{TarLimits, TarReader};
 
-const ROUNDS: usize = 5;
 const SHARDS: u64 = 2;
 
 /// Samples of a shard, and the bytes of their pictures and captions.
@@ -53,7 +52,7 @@ fn main() {
     paths.iter().zip(0..).for_each(|(path, shard)| shards::write(path, shard));
     let python = std::env::var_os("TROMMEL_PEERS");
     let (mut ours, mut theirs, mut limit) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..number("TROMMEL_BENCH_ROUNDS", 5) {
         let started = Instant::now();
         let mut bytes = 0;
         let mut buffer = vec![0; 1 << 18];

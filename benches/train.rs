@@ -22,7 +22,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::Compared;
+use common::{Compared, number};
 use members::append;
 use serde_json::Value;
 use trommel_columnar::parquet::{Column, ColumnType, TableReader};
@@ -46,15 +46,13 @@ struct Rates {
 }
 
 fn main() {
-    let asked = |name: &str| std::env::var(format!("TROMMEL_BENCH_{name}")).ok();
-    let number = |name: &str, default: usize| asked(name).map_or(default, |text| text.parse().unwrap());
     let recipe = Recipe {
-        model: asked("MODEL").unwrap_or_else(|| "ViT-B-32".into()),
-        batch: number("BATCH", 64),
-        steps: number("STEPS", 3).max(2),
+        model: std::env::var("TROMMEL_BENCH_MODEL").unwrap_or_else(|_| "ViT-B-32".into()),
+        batch: number("TROMMEL_BENCH_BATCH", 64),
+        steps: number("TROMMEL_BENCH_STEPS", 3).max(2),
         threads: cores::usable(),
     };
-    let (rounds, folder) = (number("ROUNDS", 2), tempfile::tempdir().unwrap());
+    let (rounds, folder) = (number("TROMMEL_BENCH_ROUNDS", 2), tempfile::tempdir().unwrap());
     let (shards, what) = shards(folder.path(), recipe.batch * recipe.steps);
     let Recipe { model, batch, steps, threads } = &recipe;
     println!("{model}, f32, batch {batch}, {threads} threads; {what}; {rounds} rounds of {steps} steps");

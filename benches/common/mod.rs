@@ -1,6 +1,16 @@
-//! What the benches share: one line of the results.
+//! What the benches share: a number that the environment may give, and one line of the results.
 
+use std::fmt::Debug;
 use std::io::Write;
+use std::str::FromStr;
+
+/// The number that `name` gives, such as `TROMMEL_BENCH_ROWS`; `default` where it is not set.
+///
+/// # Panics
+/// It is set to something else.
+pub fn number<N: FromStr<Err: Debug>>(name: &str, default: N) -> N {
+    std::env::var(name).map_or(default, |text| text.parse().expect(name))
+}
 
 /// A rate of ours beside a peer's, taken alternately in the same run.
 pub struct Compared<'a> {
