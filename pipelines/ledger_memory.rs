@@ -14,6 +14,9 @@ const MOST_TEXT_BYTES: u64 = 6 * (64 << 10);
 /// What one test point has seen of an unfinished shard.
 const OPEN_POINT_BYTES: u64 = 40;
 
+/// And its hits by the rows that one call of the join has of that shard.
+const CALL_POINT_BYTES: u64 = 4;
+
 /// What one test point has seen of all committed shards, in the join and in the ledger, and its row while one is committed.
 const POINT_BYTES: u64 = 40 + 96 + 112 + 200;
 
@@ -35,18 +38,21 @@ pub struct LedgerMemory {
     pub score_bytes: u64,
     /// Test points of all benchmarks.
     pub points: u64,
+    /// Calls of the join at once.
+    pub calls: u64,
     /// Unfinished shards that each reader's lane has room for.
     pub lane_shards: u64,
 }
 
 impl LedgerMemory {
-    /// Of a run against these benchmarks, with vectors of so many elements where there are any.
+    /// Of a run against these benchmarks, with vectors of so many elements where there are any, that makes so many calls of the join at once.
     #[must_use]
-    pub fn of(benchmarks: &[Arc<Benchmark>], dim: Option<usize>) -> Self {
+    pub fn of(benchmarks: &[Arc<Benchmark>], dim: Option<usize>, calls: usize) -> Self {
         Self {
             vector_bytes: dim.map_or(0, |dim| 2 * dim as u64),
             score_bytes: (benchmarks.len() * size_of::<Score>()) as u64,
             points: benchmarks.iter().map(|benchmark| benchmark.points() as u64).sum(),
+            calls: calls as u64,
             lane_shards: LANE_SHARDS,
         }
     }
@@ -71,7 +77,7 @@ impl LedgerMemory {
     /// The same of a shard.
     #[must_use]
     pub const fn shard_bytes(&self) -> u64 {
-        OPEN_SHARD_BYTES + OPEN_POINT_BYTES * self.points
+        OPEN_SHARD_BYTES + (OPEN_POINT_BYTES + CALL_POINT_BYTES * self.calls) * self.points
     }
 
     /// What each reader's lane may hold of records: a row group and one record more, so that it is written; and the shards
@@ -95,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_card_has_as_many_shards_open_as_memory_and_plan_allow() {
-        let points = LedgerMemory { vector_bytes: 1280, score_bytes: 96, points: 167_000, lane_shards: LANE_SHARDS };
+        let points =
+            LedgerMemory { vector_bytes: 1280, score_bytes: 96, points: 167_000, calls: 2, lane_shards: LANE_SHARDS };
         let open = |lanes, shards, spare_bytes| points.on_card(lanes, shards, spare_bytes).lane_shards * lanes as u64;
         assert_eq!(open(4, 1000, 24 << 30), 32);
         assert_eq!(open(4, 10, 24 << 30), 12, "a lane's part is whole");

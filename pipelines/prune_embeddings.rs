@@ -186,7 +186,7 @@ impl<'a> RunSetup<'a> {
     }
 
     fn ledger_memory(&self) -> LedgerMemory {
-        LedgerMemory::of(&self.benchmarks, Some(self.stored.dim))
+        LedgerMemory::of(&self.benchmarks, Some(self.stored.dim), self.config.machine.threads)
     }
 
     /// A reader's own part of the credit.

@@ -9,6 +9,7 @@ use half::f16;
 use super::ColumnarError;
 use super::canonical::{canonicalise_into, round_to_f16};
 use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWriter};
+use super::ipc::{IpcWriter, META_SCHEMA};
 use super::npy;
 use super::parquet::{Column, ColumnType, Field, TableReader, TableWriter};
 use super::pieces::FILE_NAME;
@@ -67,6 +68,20 @@ fn a_benchmark_comes_back_as_it_was() {
             assert_eq!(read.notes, super::source::Notes::default());
         }
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left aside");
+    }
+}
+
+#[test]
+fn embeddings_of_a_later_schema_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (version, reads) in [("1", true), ("2", false), ("one", false)] {
+        let path = dir.path().join(FILE_NAME);
+        let metadata = BTreeMap::from([(META_SCHEMA.to_owned(), version.to_owned())]);
+        IpcWriter::new(&path, std::fs::File::create(&path).unwrap(), 3, false, &metadata).unwrap().finish().unwrap();
+        let read = EmbeddingSet::open(&path);
+        assert_eq!(read.is_ok(), reads, "{version}");
+        let said = read.err().map_or(String::new(), |error| Causes(&error).to_string());
+        assert!(reads || said.contains(&format!("schema version {version}; this program reads up to 1")), "{said}");
     }
 }
 

@@ -27,14 +27,26 @@ use deferred::Deferred;
 use learning::Learning;
 use products::{Blocks, Coded, Led};
 
-/// Most rows of a portion.
-const MOST_ROWS: usize = 256;
+/// How a portion's products are computed.
+#[derive(Clone, Copy)]
+enum Way {
+    Single,
+    Codes,
+    Directions,
+}
 
-/// Most rows of a portion in codes: points are read once a portion, and there is less to read of a row.
-const MOST_CODED_ROWS: usize = 512;
-
-/// Most rows of a portion in leading directions: points are read twice a portion.
-const MOST_LEADING_ROWS: usize = 1024;
+impl Way {
+    /// Most rows of a portion.
+    const fn most_rows(self) -> usize {
+        match self {
+            Self::Single => 256,
+            // Points are read once a portion, and there is less to read of a row.
+            Self::Codes => 512,
+            // Points are read twice a portion.
+            Self::Directions => 1024,
+        }
+    }
+}
 
 /// Rows to be multiplied in f32 before points are coded, which takes about as long as they do.
 const ROWS_BEFORE_CODES: u64 = 512;
@@ -100,7 +112,8 @@ impl<B: Held> Cpu<B> {
     fn leads(&self, portion: Portion<'_>) -> Option<&Leading> {
         let with = self.with.filter(|_| self.may_lead() && !portion.vectors.is_empty())?;
         // Who was given rows enough for directions gets them, even if others have found meanwhile that they do not pay.
-        let must = portion.vectors.len() > self.rows(self.codes.made().is_some());
+        let otherwise = if self.codes.made().is_some() { Way::Codes } else { Way::Single };
+        let must = portion.vectors.len() > self.rows(otherwise);
         let learn = |width| Leading::learn(&self.benchmarks, portion.needs, portion.vectors, with, width);
         self.learning.leads(portion, self.pairs(portion), must, learn)
     }
@@ -116,7 +129,7 @@ impl<B: Held> Cpu<B> {
         let (with, rows) = (self.with?, portion.vectors.len());
         let make = || Codes::new(&self.benchmarks, with);
         // Who was given more rows than f32 has room for gets codes, even if others have found meanwhile that they do not pay.
-        if rows > self.rows(false) {
+        if rows > self.rows(Way::Single) {
             return Some(self.codes.at_once(make));
         }
         // What is being learned leaves nothing to codes.
@@ -126,29 +139,25 @@ impl<B: Held> Cpu<B> {
         self.codes.get(rows as u64, make).filter(|_| self.pause.is_over())
     }
 
-    /// Rows of a portion in f32, or in codes.
-    fn rows(&self, coded: bool) -> usize {
-        if coded {
-            self.fitting(Codes::row_bytes(&self.benchmarks), MOST_CODED_ROWS)
-        } else {
+    /// Bytes that what is known of a row's products takes.
+    fn row_bytes(&self, way: Way) -> usize {
+        match way {
             // Products, and two chunk maxima for each 64 of them.
-            self.fitting(4 * self.points() + self.points() / 8 + 16 * self.benchmarks.len(), MOST_ROWS)
+            Way::Single => 4 * self.points() + self.points() / 8 + 16 * self.benchmarks.len(),
+            Way::Codes => Codes::row_bytes(&self.benchmarks),
+            Way::Directions => Leading::row_bytes(&self.benchmarks),
         }
+    }
+
+    /// Rows of a portion: as many as fit [`JoinConfig::block_bytes`].
+    fn rows(&self, way: Way) -> usize {
+        let (most, row_bytes) = (way.most_rows(), self.row_bytes(way).max(1) as u64);
+        usize::try_from(self.config.block_bytes / row_bytes).unwrap_or(most).clamp(1, most)
     }
 
     /// Rows of a portion where all columns are asked for, at most, now or later.
     pub(crate) fn widest_portion_rows(&self) -> usize {
-        self.rows(self.with.is_some())
-    }
-
-    /// Rows of a portion in leading directions.
-    fn leading_rows(&self) -> usize {
-        self.fitting(Leading::row_bytes(&self.benchmarks), MOST_LEADING_ROWS)
-    }
-
-    /// Rows of so many bytes that fit [`JoinConfig::block_bytes`].
-    fn fitting(&self, row_bytes: usize, most: usize) -> usize {
-        usize::try_from(self.config.block_bytes / row_bytes.max(1) as u64).unwrap_or(most).clamp(1, most)
+        self.rows(if self.with.is_some() { Way::Codes } else { Way::Single })
     }
 
     /// Whether directions may be learned.
@@ -175,12 +184,13 @@ impl<B: Held> Cpu<B> {
     /// Bytes that one call holds at most beside its rows.
     #[must_use]
     pub fn call_bytes(&self) -> u64 {
-        let (points, dim, rows) = (self.points(), self.dim(), self.rows(false));
+        let (points, dim) = (self.points(), self.dim());
         let tiles = self.benchmarks.len() * self.config.threads.max(1);
         let tile = (self.config.tile_bytes as usize).max(4 * 64 * dim) * tiles;
-        let single = rows * (4 * points + points / 8 + 4 * dim) + tile;
-        let coded = self.rows(true) * (Codes::row_bytes(&self.benchmarks) + Rows::row_bytes(dim)) + 2 * points;
-        let leading = if self.may_lead() { self.leading_rows() * Leading::row_bytes(&self.benchmarks) } else { 0 };
+        let portion = |way: Way, vector_bytes: usize| self.rows(way) * (self.row_bytes(way) + vector_bytes);
+        let single = portion(Way::Single, 4 * dim) + tile;
+        let coded = portion(Way::Codes, Rows::row_bytes(dim)) + 2 * points;
+        let leading = if self.may_lead() { portion(Way::Directions, 0) } else { 0 };
         // And of all points the maxima as they were before, whether they are raised, and the largest values and floors.
         (single.max(self.with.map_or(0, |_| coded)).max(leading) + (32 + 1 + 18) * points) as u64
     }
@@ -201,11 +211,12 @@ impl<B: Held> Kernel for Cpu<B> {
 
     /// As many as [`JoinConfig::block_bytes`] allows.
     fn portion_rows(&self) -> usize {
-        if self.learning.now().is_some() {
-            self.leading_rows()
-        } else {
-            self.rows(self.codes.made().is_some() && self.pause.is_over())
-        }
+        let has_codes = self.codes.made().is_some() && self.pause.is_over();
+        self.rows(match self.learning.now() {
+            Some(_) => Way::Directions,
+            None if has_codes => Way::Codes,
+            None => Way::Single,
+        })
     }
 
     fn worth_rows(&self) -> usize {

@@ -210,10 +210,10 @@ impl Joiner {
         JoinCounts { rows, rows_in_place, pairs: read(pairs), confirmed: read(confirmed) }
     }
 
-    /// Portions that are multiplied at once at most; `None`: as many as there are callers.
+    /// How many of `threads` threads may call at once: more than a device takes portions would wait for it, and seem to work.
     #[must_use]
-    pub fn portions_at_once(&self) -> Option<usize> {
-        self.other.as_deref().and_then(Kernel::portions_at_once)
+    pub fn calls_at_once(&self, threads: usize) -> usize {
+        self.other.as_deref().and_then(Kernel::portions_at_once).map_or(threads, |most| threads.min(most))
     }
 
     /// Most samples that a call takes.

@@ -97,8 +97,8 @@ pub trait RowSink {
     fn listed(&mut self, benchmark: usize, row: usize, points: &[(u32, f32)]);
     /// Sure hits of a row.
     fn counted(&mut self, benchmark: usize, row: usize, hits: u32);
-    /// Where the sure hits of each point by the rows of a group are to be added: u32\[points\].
-    fn hits(&mut self, benchmark: usize, group: usize) -> &mut [u32];
+    /// Where the sure hits of each point by the rows of a group are to be added: u32\[points\]; `None`: nobody asks.
+    fn hits(&mut self, benchmark: usize, group: usize) -> Option<&mut [u32]>;
 }
 
 /// What a row lists, and its sure hits.
@@ -114,8 +114,9 @@ impl Found {
         sink.listed(benchmark, row, &self.listed);
         if !self.sure.is_empty() {
             sink.counted(benchmark, row, self.sure.len() as u32);
-            let hits = sink.hits(benchmark, group);
-            self.sure.iter().for_each(|&point| hits[point] += 1);
+            if let Some(hits) = sink.hits(benchmark, group) {
+                self.sure.iter().for_each(|&point| hits[point] += 1);
+            }
         }
         self.listed.clear();
         self.sure.clear();

@@ -16,7 +16,7 @@
 
 use half::f16;
 use trommel_kernels::dot::{dot, dot_f32, norm};
-use trommel_kernels::join::{Block, CHUNK, UNIT_ROUNDOFF_F32, error_bound, f32_below};
+use trommel_kernels::join::{Block, CHUNK, UNIT_ROUNDOFF_F32, error_bound, f32_above, f32_below};
 
 use super::benchmark::Benchmark;
 use super::join_config::Needs;
@@ -103,7 +103,7 @@ impl Bounds {
         Reach {
             value: f32_below(f64::from(tops.value) - 2.0 * self.value),
             excess: f32_below(f64::from(tops.excess) - 2.0 * self.excess),
-            sure: -f32_below(-self.excess),
+            sure: f32_above(self.excess),
         }
     }
 }

@@ -68,6 +68,17 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
     (spread > 0.0).then(|| sum(&x, &y) / spread)
 }
 
+/// Bins with fewer pictures say nothing about the correlation.
+const BIN_PICTURES: u64 = 10;
+
+/// [`spearman`] of similarity and accuracy over bins of ten pictures and more, each with its lower edge, its pictures and the share guessed right. `None` of fewer
+/// than three such bins.
+pub fn spearman_of_bins(bins: impl IntoIterator<Item = (f64, u64, f64)>) -> Option<f64> {
+    let full = bins.into_iter().filter(|(_, pictures, _)| *pictures >= BIN_PICTURES);
+    let (low, accuracy): (Vec<f64>, Vec<f64>) = full.map(|(low, _, accuracy)| (low, accuracy)).unzip();
+    if low.len() < 3 { None } else { spearman(&low, &accuracy) }
+}
+
 /// The rank of each value, from 1; equal values have their mean rank.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();

@@ -351,10 +351,11 @@ impl Sums {
             for row in rows.filter(any) {
                 sink.counted(at, row, counts[row - first] as u32);
             }
+            let Some(hits) = sink.hits(at, group) else { continue };
             let table = self.of_points.f_narrow(0, place as i64 * chunks, chunks)?;
             let table: Vec<i32> = on_host(&table.f_transpose(0, 1)?.f_contiguous()?)?.try_into()?;
             // What was filled up is never a hit.
-            for (sum, count) in sink.hits(at, group).iter_mut().zip(table) {
+            for (sum, count) in hits.iter_mut().zip(table) {
                 *sum += count as u32;
             }
         }

@@ -32,7 +32,8 @@ use trommel_core::causes::Causes;
 use trommel_core::durable::make_folder;
 use trommel_model::weights;
 
-const MODEL: &str = "open_clip_model.pt";
+/// The weights in a checkpoint's folder.
+pub const MODEL_FILE: &str = "open_clip_model.pt";
 const OPTIMISER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 /// Unfinished and discarded folders start so.
@@ -159,7 +160,7 @@ impl Checkpoints {
             let place = |name: &str| trainer.model().place_in_file(name);
             tree.push(("optimizer", open_clip::optimizer(trainer.optimiser(), trainer.peak_lr(), place)));
         }
-        let (model, optimiser) = (aside.join(MODEL), aside.join(OPTIMISER));
+        let (model, optimiser) = (aside.join(MODEL_FILE), aside.join(OPTIMISER));
         write_pickle(&model, &Value::named(tree))?;
         sync(&model)?;
         let optimiser_mark = tensors::write(&optimiser, &trainer.optimiser().state(), &[("format", "pt".into())])?;
@@ -173,7 +174,7 @@ impl Checkpoints {
             numerics: self.numerics.clone(),
             training: self.training.clone(),
             extended: self.extended.clone(),
-            files: BTreeMap::from([(MODEL.into(), mark(&model)?), (OPTIMISER.into(), optimiser_mark)]),
+            files: BTreeMap::from([(MODEL_FILE.into(), mark(&model)?), (OPTIMISER.into(), optimiser_mark)]),
             crc32c: String::new(),
         };
         let path = aside.join(STATE);
@@ -237,7 +238,7 @@ impl Checkpoints {
     /// # Errors
     /// Tensors that are missing, left over, or of another shape.
     pub fn restore<M: Contrastive>(&self, found: &FoundCheckpoint, trainer: &mut Trainer<M>) -> Result<(), TrainError> {
-        let path = found.folder.join(MODEL);
+        let path = found.folder.join(MODEL_FILE);
         let weights = weights::read(&path).map_err(|error| TrainError::checkpoint(&path, error))?;
         let parameters: Vec<_> = trainer.parameters().iter().map(|(n, p)| (n.clone(), p.shallow_clone())).collect();
         copy_all(&path, &parameters, &weights)?;
@@ -256,7 +257,7 @@ impl Checkpoints {
                 step().and_then(|()| fs::remove_file(&aside))?;
             }
             step()?;
-            std::os::unix::fs::symlink(Path::new(folder).join(MODEL), &aside)
+            std::os::unix::fs::symlink(Path::new(folder).join(MODEL_FILE), &aside)
         };
         put().map_err(TrainError::file(&path, "linking"))?;
         rename(&aside, &path)

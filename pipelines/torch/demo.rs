@@ -8,6 +8,7 @@ use serde::Serialize;
 use trommel_core::durable;
 use trommel_core::stop::Stop;
 use trommel_synth::{SynthConfig, write};
+use trommel_train::checkpoint::MODEL_FILE;
 use trommel_train::{Precision, TrainConfig};
 
 use crate::embed;
@@ -86,7 +87,7 @@ pub fn demo(
         ..recipe(machine)
     };
     let trained = train_part(&unpruned, stop, "training the embedder", progress_of)?;
-    let weights = trained.checkpoint.map(|folder| folder.join("open_clip_model.pt"));
+    let weights = trained.checkpoint.map(|folder| folder.join(MODEL_FILE));
     let weights = weights.unwrap_or_else(|| newest_weights(&out.join("embedder")));
     clock.lap("train the embedder");
 

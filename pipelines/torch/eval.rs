@@ -8,7 +8,7 @@ use tch::Tensor;
 use trommel_bridge::set_threads;
 use trommel_core::notices::Notices;
 use trommel_embed::device;
-use trommel_evaluate::bins::{Bin, bins, spearman};
+use trommel_evaluate::bins::{Bin, bins, spearman, spearman_of_bins};
 use trommel_evaluate::probe::{Probe, ProbeConfig};
 use trommel_evaluate::scores::{Accuracy, Guess, Shares};
 use trommel_evaluate::zero_shot::{Classifier, DEFAULT_TEMPLATE};
@@ -29,9 +29,6 @@ mod views;
 
 use self::features::Features;
 use self::pictures::{Pictures, finite};
-
-/// Bins with fewer pictures say nothing about the correlation.
-pub(crate) const BIN_PICTURES: u64 = 10;
 
 /// What to evaluate on what.
 #[derive(Clone, Debug)]
@@ -292,12 +289,10 @@ fn against(
     }
     let similarities: Vec<f64> = keys.iter().map(|key| known[key]).collect();
     let counted = bins(similarities.iter().copied().zip(right.iter().copied()));
-    let full = counted.iter().filter(|bin| bin.pictures >= BIN_PICTURES);
-    let (low, accuracy): (Vec<f64>, Vec<f64>) =
-        full.map(|bin| (bin.low, bin.right as f64 / bin.pictures as f64)).unzip();
+    let told = |bin: &Bin| (bin.low, bin.pictures, bin.right as f64 / bin.pictures as f64);
     let rights: Vec<f64> = right.iter().map(|right| f64::from(u8::from(*right))).collect();
     Ok(NearestReport {
-        rho_bins: if low.len() < 3 { None } else { spearman(&low, &accuracy) },
+        rho_bins: spearman_of_bins(counted.iter().map(told)),
         rho_pictures: spearman(&similarities, &rights),
         bins: counted,
     })

@@ -94,7 +94,8 @@ impl RunSetup {
         }
         let card = if computes { decoding_card(machine, &decode, &mut memory)? } else { None };
         let joiner = joiner_of(config, &benchmarks, embedder.as_ref(), &mut memory)?;
-        let ledger = LedgerMemory::of(&benchmarks, embedder.as_ref().map(|embedder| embedder.dim));
+        let calls = joiner.as_ref().map_or(0, |joiner| joiner.calls_at_once(machine.threads));
+        let ledger = LedgerMemory::of(&benchmarks, embedder.as_ref().map(|embedder| embedder.dim), calls);
         ledger.take(&mut memory);
 
         Ok(Self {

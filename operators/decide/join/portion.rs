@@ -50,8 +50,9 @@ impl Joiner {
         let tallies: Vec<Vec<Tally>> =
             (0..needs.len()).map(|at| (0..rows.len()).map(|row| tally(at, row)).collect()).collect();
         let reach: Vec<Vec<Reach>> = tallies.iter().map(|rows| rows.iter().map(Tally::reach).collect()).collect();
+        let asks: Vec<bool> = groups.iter().map(|group| rows[order[group.start]].points.is_some()).collect();
         let mut tallying =
-            Tallying { joiner: self, vectors: &vectors, groups: &groups, tallies, hits: BTreeMap::new() };
+            Tallying { joiner: self, vectors: &vectors, groups: &groups, asks: &asks, tallies, hits: BTreeMap::new() };
         products.rows_reaching(&reach, &mut tallying)?;
         let Tallying { tallies, hits, .. } = tallying;
 
@@ -113,18 +114,29 @@ struct Tallying<'a> {
     joiner: &'a Joiner,
     vectors: &'a [&'a [f16]],
     groups: &'a [Range<usize>],
+    /// Whether somebody asks what the points of a group's shard see.
+    asks: &'a [bool],
     tallies: Vec<Vec<Tally>>,
-    /// By benchmark and group, where there are any.
-    hits: BTreeMap<(usize, usize), Vec<u32>>,
+    hits: Hits,
+}
+
+/// Hits of each point by benchmark and group, where there are any.
+type Hits = BTreeMap<(usize, usize), Vec<u32>>;
+
+/// Where those of one group are counted.
+fn counted_in(hits: &mut Hits, benchmark: usize, group: usize, points: usize) -> &mut [u32] {
+    hits.entry((benchmark, group)).or_insert_with(|| vec![0; points])
 }
 
 impl RowSink for Tallying<'_> {
     fn listed(&mut self, at: usize, row: usize, points: &[(u32, f32)]) {
         let (benchmark, prepared) = (&self.joiner.benchmarks[at], &self.joiner.prepared[at]);
         let group = self.groups.partition_point(|group| group.end <= row);
-        let (tally, hits) = (&mut self.tallies[at][row], &mut self.hits);
+        let (asks, tally, hits) = (self.asks[group], &mut self.tallies[at][row], &mut self.hits);
         tally.take(self.vectors[row], benchmark, prepared, points, |point| {
-            hits.entry((at, group)).or_insert_with(|| vec![0; benchmark.points()])[point] += 1;
+            if asks {
+                counted_in(hits, at, group, benchmark.points())[point] += 1;
+            }
         });
     }
 
@@ -132,8 +144,8 @@ impl RowSink for Tallying<'_> {
         self.tallies[at][row].count(hits);
     }
 
-    fn hits(&mut self, at: usize, group: usize) -> &mut [u32] {
+    fn hits(&mut self, at: usize, group: usize) -> Option<&mut [u32]> {
         let points = self.joiner.benchmarks[at].points();
-        self.hits.entry((at, group)).or_insert_with(|| vec![0; points])
+        self.asks[group].then(|| counted_in(&mut self.hits, at, group, points))
     }
 }

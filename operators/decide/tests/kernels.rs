@@ -144,7 +144,7 @@ impl Products for Values<'_> {
                 }
                 if m.is_some_and(|m| reach.counts(m)) {
                     sink.counted(at, row, 1);
-                    sink.hits(at, group.unwrap())[point] += 1;
+                    sink.hits(at, group.unwrap()).into_iter().for_each(|hits| hits[point] += 1);
                 }
             }
         }

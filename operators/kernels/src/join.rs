@@ -55,6 +55,12 @@ pub fn f32_below(x: f64) -> f32 {
     if f64::from(y) > x { y.next_down() } else { y }
 }
 
+/// The smallest f32 that is at least `x`.
+#[must_use]
+pub fn f32_above(x: f64) -> f32 {
+    -f32_below(-x)
+}
+
 /// Points per tile so that a tile of f32 takes about `tile_bytes`: a multiple of [`CHUNK`], at least one chunk.
 #[must_use]
 pub fn tile_points(dim: usize, tile_bytes: usize) -> usize {

@@ -73,6 +73,17 @@ fn a_crash_at_any_step_changes_nothing() {
     }
 }
 
+/// A quota used up is mended as a full disk is: by making room.
+#[test]
+fn a_used_up_quota_is_a_full_disk() {
+    use std::io::ErrorKind;
+    for (kind, is_full) in
+        [(ErrorKind::StorageFull, true), (ErrorKind::QuotaExceeded, true), (ErrorKind::ReadOnlyFilesystem, false)]
+    {
+        assert_eq!(LedgerError::at("write", &root())(kind.into()).is_disk_full(), is_full, "{kind:?}");
+    }
+}
+
 #[test]
 fn a_full_or_read_only_disk_is_an_error_and_the_run_resumes() {
     let (expected, steps) = undisturbed();

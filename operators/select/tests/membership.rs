@@ -56,6 +56,20 @@ fn plain(path: &Path, rows: &[(String, u32, String)], group_rows: usize) {
     writer.finish().unwrap();
 }
 
+#[test]
+fn a_split_of_a_later_schema_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("split.json");
+    for (schema, reads) in [(1, true), (2, false)] {
+        let text = serde_json::to_string(&SplitHead { schema, ..head(0) }).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let read = split::read_head(&path);
+        assert_eq!(read.is_ok(), reads, "{schema}");
+        let said = read.err().map_or(String::new(), |error| Causes(&error).to_string());
+        assert!(reads || said.contains("schema version 2; this program knows 1"), "{said}");
+    }
+}
+
 fn flat(rows: &Rows) -> Vec<(String, u32, String)> {
     rows.iter().flat_map(|(shard, rows)| rows.iter().map(|(index, key)| (shard.clone(), *index, key.clone()))).collect()
 }

@@ -9,6 +9,7 @@ use trommel_evaluate::zero_shot::features;
 use trommel_model::error::Op;
 use trommel_model::family::{Architecture, Towers};
 use trommel_model::{Model, weights};
+use trommel_train::checkpoint::MODEL_FILE;
 
 use trommel_pipelines::error::PipelineError;
 
@@ -83,7 +84,7 @@ pub(super) fn finite(features: &Tensor, of: &str) -> Result<(), PipelineError> {
 
 /// A checkpoint's folder stands for the weights in it.
 fn weights_file(path: &Path) -> PathBuf {
-    let inside = path.join("open_clip_model.pt");
+    let inside = path.join(MODEL_FILE);
     if inside.is_file() { inside } else { path.to_path_buf() }
 }
 

@@ -98,9 +98,7 @@ impl RunSetup {
             }
             card => card.map_err(PipelineError::failed)?,
         };
-        // More threads than a card takes portions would wait for it, and seem to work.
-        let joining = self.joiner.as_ref().and_then(|joiner| joiner.portions_at_once());
-        let joiners = pool("join", joining.map_or(threads, |most| threads.min(most)));
+        let joiners = pool("join", self.joiner.as_ref().map_or(threads, |joiner| joiner.calls_at_once(threads)));
         let machinery = Machinery { decoders: pool("decode", threads), card, joiners, embedder };
         let gauges = &self.config.gauges;
         gauges.watch_credit(credit);

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use trommel_evaluate::bins::{bin_of, spearman};
+use trommel_evaluate::bins::{bin_of, spearman_of_bins};
 
 use super::sets::{SetKind, TrainingSet};
 use super::trainings::Training;
-use crate::eval::BIN_PICTURES;
 
 /// A training set's accuracy on one benchmark, over the seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -167,9 +166,7 @@ pub fn by_similarity(
         top1: right as f64 / seen as f64,
     };
     let bins: Vec<Bin> = counts.into_iter().map(bin).collect();
-    let full = bins.iter().filter(|bin| bin.pictures >= BIN_PICTURES);
-    let (low, top1): (Vec<f64>, Vec<f64>) = full.map(|bin| (bin.low, bin.top1)).unzip();
-    let rho = if low.len() < 3 { None } else { spearman(&low, &top1) };
+    let rho = spearman_of_bins(bins.iter().map(|bin| (bin.low, bin.pictures, bin.top1)));
     (bins, rho)
 }
 

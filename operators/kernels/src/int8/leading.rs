@@ -39,7 +39,7 @@ use super::product::{BlockSums, Sums, sums};
 use super::scores::Top;
 use super::{CHUNK, LANES, NO_POINT};
 use crate::dot::{norm, to_f32};
-use crate::join::{UNIT_ROUNDOFF_F32, f32_below};
+use crate::join::{UNIT_ROUNDOFF_F32, f32_above, f32_below};
 use lanes::{all_of, largest_of, reaching};
 
 /// What covers the roundings of f32.
@@ -50,11 +50,6 @@ pub const MOST_WIDTH: usize = 512;
 
 /// Directions come in so many.
 pub const WIDTH_STEP: usize = LANES;
-
-/// The smallest f32 that is at least `x`.
-fn f32_above(x: f64) -> f32 {
-    -f32_below(-x)
-}
 
 /// What is known of the points of a chunk beside their codes.
 #[derive(Clone, Copy, Debug)]
