@@ -462,18 +462,29 @@ fn what_is_not_complete_waits_and_what_is_malformed_is_rejected() {
         let args = scene.slow_args("1h", &judging, &["--once", "--json"]);
         serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap()
     };
-    assert_eq!(slow()["shards"], 0);
+    let waiting = |report: &Value, count: u64| {
+        let noted = report["notices"]["shards_waiting"]["count"].as_u64();
+        assert_eq!((report["waiting"].as_u64(), noted), (Some(count), Some(count)), "{report}");
+    };
+    let report = slow();
+    assert_eq!(report["shards"], 0);
+    waiting(&report, 2);
     fs::write(scene.path("in/00000_stats.json"), b"{}").unwrap();
-    assert_eq!(slow()["shards"], 1);
+    let report = slow();
+    assert_eq!(report["shards"], 1);
+    waiting(&report, 1);
     // The second shard is none: a turn that read nothing else and lost it has not done its work.
     let args = scene.args(&judging, &["--once", "--json"]);
     let report: Value = serde_json::from_slice(&run(4, &words(&args)).stdout).unwrap();
     assert_eq!((report["shards"].as_u64(), report["epoch"].as_u64()), (Some(2), Some(3)), "{report}");
     assert_eq!(report["notices"]["shard_not_a_tar"]["lost_samples"], 1, "{report}");
+    assert!(report["waiting"] == 0 && report["notices"].get("shards_waiting").is_none(), "{report}");
     scene.equals_batch("main", &judging);
     // Statistics of the shard before say nothing of the one that is written over it.
     scene.put("00000.tar", "00002");
-    assert_eq!(slow()["epoch"], 3);
+    let report = slow();
+    assert_eq!(report["epoch"], 3);
+    waiting(&report, 1);
     fs::write(scene.path("in/00000_stats.json"), b"{}").unwrap();
     assert_eq!(slow()["epoch"], 4);
     assert_eq!(scene.changes()[3]["replaced"], serde_json::json!(["00000.tar"]));
@@ -542,6 +553,48 @@ fn what_cannot_be_seen_is_tried_again() {
     assert_eq!((report["shards"].as_u64(), report["troubles"].as_array().unwrap().len()), (Some(1), 1));
     fs::rename(scene.path("away"), scene.path("in")).unwrap();
     scene.once(&judging, &[]);
+}
+
+/// A start that withdraws may be followed by one that does not.
+#[test]
+fn a_prefix_that_was_withdrawn_comes_back_when_it_is_asked_for_again() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("a.tar", "00000");
+    fs::create_dir(scene.path("more")).unwrap();
+    fs::copy(World::shared().path("data/shards/00001.tar"), scene.path("more/b.tar")).unwrap();
+    let more = scene.path("more").display().to_string();
+    assert_eq!(scene.once(&judging, &[&more, "--withdraw-missing"])["shards"], 2);
+    assert_eq!(scene.once(&judging, &["--withdraw-missing"])["shards"], 1);
+    assert_eq!(scene.once(&judging, &[])["shards"], 1, "nobody asks for the other");
+    let report = scene.once(&judging, &[&more]);
+    assert_eq!((&report["shards"], &report["waiting"]), (&2.into(), &0.into()), "{report}");
+    scene.equals_batch("main", &judging);
+}
+
+/// Of a disk that is not mounted the link to it is left. What a look passes over is said, whether anything is withdrawn or not.
+#[test]
+fn behind_a_link_that_leads_nowhere_nothing_is_withdrawn() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    for disk in ["disk", "in/a"] {
+        fs::create_dir(scene.path(disk)).unwrap();
+    }
+    scene.put("a/0.tar", "00000");
+    fs::copy(World::shared().path("data/shards/00001.tar"), scene.path("disk/1.tar")).unwrap();
+    std::os::unix::fs::symlink(scene.path("disk"), scene.path("in/b")).unwrap();
+    let once = |status: i32, more: &[&str]| -> Value {
+        let mut args = scene.args(&judging, &[&["--once", "--json"], more].concat());
+        args[1] = scene.path("in/*/*.tar").display().to_string();
+        serde_json::from_slice(&run(status, &words(&args)).stdout).unwrap()
+    };
+    assert_eq!(once(0, &["--withdraw-missing"])["shards"], 2);
+    fs::rename(scene.path("disk"), scene.path("away")).unwrap();
+    let report = once(3, &["--withdraw-missing"]);
+    assert_eq!((&report["shards"], &report["epoch"]), (&2.into(), &1.into()), "{report}");
+    assert!(report["troubles"][0].as_str().unwrap().contains("in/b: a link that leads nowhere"), "{report}");
+    let report = once(0, &[]);
+    assert_eq!(report["notices"]["links_to_nothing"]["count"], 1, "{report}");
+    fs::rename(scene.path("away"), scene.path("disk")).unwrap();
+    assert_eq!(once(0, &["--withdraw-missing"])["notices"], serde_json::json!({}));
 }
 
 /// The folder on which a disk is mounted is there without it, and empty.
@@ -753,6 +806,15 @@ fn an_epoch_is_shown_whatever_is_left_of_it() {
     let lines = fs::read_to_string(&log).unwrap();
     fs::write(&log, &lines[..lines.find('\n').unwrap() + 5]).unwrap();
     whole("made and not shown");
+    // What a user has laid beside them stays.
+    for kept in ["epoch.1.backup", "epoch.notes", "epoch.03", "gone"] {
+        fs::create_dir(run.join(kept)).unwrap();
+    }
+    fs::write(run.join("epoch.txt"), b"x").unwrap();
+    whole("a user's own");
+    for kept in ["epoch.1.backup", "epoch.notes", "epoch.03", "gone", "epoch.txt"] {
+        assert!(run.join(kept).exists(), "{kept}");
+    }
     // Prepared and not made; half prepared.
     for leftover in ["epoch.3", "epoch.3.tmp"] {
         fs::create_dir_all(run.join(leftover).join("main")).unwrap();

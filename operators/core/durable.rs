@@ -90,6 +90,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn remove_folder(folder: &Path, aside: &Path) -> io::Result<()> {
+    // Under the other name a file would stand in the way of all that come later.
+    if if_there(std::fs::symlink_metadata(folder))?.is_some_and(|there| !there.is_dir()) {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
     if_there(std::fs::remove_dir_all(aside))?;
     if_there(rename(folder, aside))?;
     if_there(std::fs::remove_dir_all(aside)).map(drop)
@@ -253,6 +257,10 @@ mod tests {
             remove_folder(&folder, &aside).unwrap();
             assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "{there:?}");
         }
+        std::fs::write(&folder, b"a file").unwrap();
+        assert_eq!(remove_folder(&folder, &aside).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert!(folder.is_file() && !aside.exists(), "a file stays where it is");
+        std::fs::remove_file(&folder).unwrap();
         // Where it cannot get the other name, all of it stays.
         make(&folder);
         std::fs::write(&aside, b"a file").unwrap();

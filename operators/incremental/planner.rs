@@ -209,15 +209,16 @@ fn of_sources(look: Option<&Look>, now: Instant, state: &State<'_>) -> Vec<Actio
 /// What a look has to say about shards; those that are gone and back come first.
 fn events(look: &Look, state: &State<'_>) -> Vec<Event> {
     let mut events = Vec::new();
+    let there = look.by_name();
+    let (away, here): (Vec<&Arrival>, Vec<&Arrival>) =
+        state.arrived.latest().partition(|it| state.arrived.is_gone(it.ordinal));
     if look.troubles.is_empty() && state.manner.withdraws_missing {
-        let there = look.by_name();
-        let (away, here): (Vec<&Arrival>, Vec<&Arrival>) =
-            state.arrived.latest().partition(|it| state.arrived.is_gone(it.ordinal));
         let is_gone = |it: &&&Arrival| !there.contains_key(it.name.as_str());
-        let is_back = |it: &&&Arrival| there.get(it.name.as_str()).is_some_and(|found| found.same(&it.found));
         events.extend(here.iter().filter(is_gone).map(|it| Event::Gone(it.ordinal)));
-        events.extend(away.iter().filter(is_back).map(|it| Event::Back(it.ordinal)));
     }
+    // What is seen is there, whether what is not seen is withdrawn or not: a start that withdraws may be followed by one that does not.
+    let is_back = |it: &&&Arrival| there.get(it.name.as_str()).is_some_and(|found| found.same(&it.found));
+    events.extend(away.iter().filter(is_back).map(|it| Event::Back(it.ordinal)));
     // What was torn is read again even if its file is what it was: a store may show an old version for a moment.
     let is_known = |it: &Arrival, found: &Found| it.found.same(found) && !state.arrived.is_torn(it.ordinal);
     let is_new = |(name, found): &&(String, Found)| {

@@ -37,7 +37,7 @@ pub(crate) use self::look::Look;
 pub(crate) use self::lost::gone_from;
 pub use self::lost::{Lost, losses};
 pub use self::notation::{named, substitute};
-pub use self::wildcards::found_by;
+pub use self::wildcards::{LINKS_TO_NOTHING, found_by};
 
 /// One shard of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

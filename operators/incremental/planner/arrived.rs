@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use trommel_core::notices::Notices;
 use trommel_shard::plan::{Barren, Lost, Plan, ShardRef};
 use trommel_shard::store::Stamp;
 
@@ -47,6 +48,8 @@ pub struct Look {
     pub lost: Vec<Lost>,
     /// Folders and wildcards by which no shard is found.
     pub barren: Vec<Barren>,
+    /// What was passed over on the way.
+    pub passed_over: Notices,
     /// Lines about what cannot be looked at; whatever lies there is neither here nor gone.
     pub troubles: Vec<String>,
 }

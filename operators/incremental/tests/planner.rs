@@ -129,6 +129,11 @@ fn shards_that_came_changed_and_went() {
     due(&away, &look(&both, &["a"]), "note back 1; judge []");
     due(&away, &look(&[both[0], ("b", 9)], &["b"]), "note 2=b:9; judge [2]");
     due(&away, &look(&[("c", 5)], &["c"]), "note gone 0 2=c:5; judge [2]");
+    // What is seen is there, whoever asks.
+    due(&away, &Look { troubles: vec!["no such folder".into()], ..look(&both, &[]) }, "note back 1; judge []");
+    away.manner.withdraws_missing = false;
+    due(&away, &look(&both, &[]), "note back 1; judge []");
+    due(&away, &look(&[], &[]), "judge []");
     // What cannot be looked at is neither here nor gone; what is complete elsewhere comes.
     let trouble = Look { troubles: vec!["no such folder".into()], ..look(&[("c", 3)], &["c"]) };
     due(&two, &trouble, "note 2=c:3; judge [2]");

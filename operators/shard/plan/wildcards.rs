@@ -44,6 +44,9 @@ enum Name {
     AnyFolders,
 }
 
+/// Code of the notice of links that lead nowhere where a wildcard looks for folders.
+pub const LINKS_TO_NOTHING: &str = "links_to_nothing";
+
 /// What a pattern has met.
 #[derive(Default)]
 pub(super) struct Met {
@@ -60,7 +63,7 @@ impl Met {
     pub(super) fn note_links(&self, notices: &mut Notices) {
         if let Some(first) = self.nowhere.first() {
             let text = "links that lead nowhere passed over where a wildcard looks for folders";
-            notices.note("links_to_nothing", text, shown(first), self.nowhere.len() as u64);
+            notices.note(LINKS_TO_NOTHING, text, shown(first), self.nowhere.len() as u64);
         }
         if let Some(first) = self.loops.first() {
             let text = "folders that lead back to themselves passed over";

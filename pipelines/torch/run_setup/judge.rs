@@ -55,6 +55,7 @@ pub(super) fn joiner_of(
         (JoinConfig { columns: config.columns, ..JoinConfig::default() }, (config.join, embedder.config.device));
     let joiner = joiner::joiner(benchmarks, join, on, memory)?;
     memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
-    memory.take("join", joiner.held_bytes() + joiner.call_bytes() * joiner.calls_at_once(config.machine.threads) as u64);
+    memory
+        .take("join", joiner.held_bytes() + joiner.call_bytes() * joiner.calls_at_once(config.machine.threads) as u64);
     Ok(Some(Arc::new(joiner)))
 }

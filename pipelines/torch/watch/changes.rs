@@ -75,15 +75,7 @@ pub fn write_changes(
     pool: &Ledger,
     trained: &WasTrained<'_>,
 ) -> Result<(), PipelineError> {
-    let mut keys = BTreeMap::<u64, (String, Vec<String>)>::new();
-    for side in &log.sides {
-        let ordinal = side.sample.ordinal;
-        if let std::collections::btree_map::Entry::Vacant(entry) = keys.entry(ordinal) {
-            let names = pool.names(ordinal).map_err(PipelineError::failed)?;
-            let shard = pool.shards().get(&ordinal).map(|(_, line)| line.name.clone()).unwrap_or_default();
-            entry.insert((shard, names.into_iter().map(|names| names.key).collect()));
-        }
-    }
+    let mut names = Names { pool, of: None };
     let fields = vec![
         Field::required("shard", ColumnType::Text),
         Field::required("key", ColumnType::Text),
@@ -99,13 +91,14 @@ pub fn write_changes(
     let file = File::create(path).map_err(PipelineError::at(path))?;
     let metadata = vec![("trommel.epoch".to_owned(), log.epoch.to_string())];
     let mut table = TableWriter::new(path, BufWriter::new(file), fields, metadata).map_err(PipelineError::failed)?;
-    for sides in log.sides.chunks(1 << 16) {
+    for sides in log.sides.chunks(ROWS) {
+        let named = sides.iter().map(|side| names.of(side.sample)).collect::<Result<Vec<_>, _>>()?;
+        let (shards, keys) = named.into_iter().map(|(shard, key)| (Some(shard), Some(key))).unzip();
         let text = |of: &dyn Fn(&SideChange) -> Option<String>| Column::Text(sides.iter().map(of).collect());
-        let key = |side: &SideChange| keys[&side.sample.ordinal].1.get(side.sample.index as usize).cloned();
         let evidence: Vec<_> = sides.iter().map(|side| evidence(&side.why)).collect();
         let columns = [
-            text(&|side| Some(keys[&side.sample.ordinal].0.clone())),
-            text(&|side| Some(key(side).unwrap_or_default())),
+            Column::Text(shards),
+            Column::Text(keys),
             Column::U32(sides.iter().map(|side| Some(side.sample.index)).collect()),
             text(&|side| Some(side.split.to_string())),
             text(&|side| Some(side.now.as_str().into())),
@@ -120,6 +113,29 @@ pub fn write_changes(
     let out = table.finish().map_err(PipelineError::failed)?;
     let file = out.into_inner().map_err(|error| PipelineError::at(path)(error.into_error()))?;
     file.sync_all().map_err(PipelineError::at(path))
+}
+
+/// Rows of a row group: their names are in memory together.
+const ROWS: usize = 1 << 14;
+
+/// Names of the samples of one shard at a time: of a split's sides those of a shard stand together.
+struct Names<'a> {
+    pool: &'a Ledger,
+    of: Option<(u64, Vec<String>)>,
+}
+
+impl Names<'_> {
+    /// Shard and key of a sample.
+    fn of(&mut self, sample: SampleId) -> Result<(String, String), PipelineError> {
+        let SampleId { ordinal, index } = sample;
+        if self.of.as_ref().is_none_or(|of| of.0 != ordinal) {
+            self.of = None; // before the next ones are read
+            self.of = Some((ordinal, self.pool.keys(ordinal, str::to_owned).map_err(PipelineError::failed)?));
+        }
+        let shard = self.pool.shards().get(&ordinal).map(|(_, line)| line.name.clone()).unwrap_or_default();
+        let key = self.of.as_ref().and_then(|of| of.1.get(index as usize)).cloned().unwrap_or_default();
+        Ok((shard, key))
+    }
 }
 
 fn word(why: &Why) -> &'static str {

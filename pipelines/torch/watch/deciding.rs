@@ -149,7 +149,7 @@ impl Watch<'_> {
                 format!("{split}: {} kept, {} dropped, {} rejected", sizes.kept, sizes.dropped, sizes.rejected)
             })
             .collect();
-        let waiting = self.complete.len();
+        let waiting = self.waiting().count();
         tracing::info!(
             "epoch {}: {shards}, {} samples changed sides; {}; decided in {:.2} s, maxima refreshed in {:.2} s, published in {:.2} s; {waiting} shards wait",
             log.epoch,

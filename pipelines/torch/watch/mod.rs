@@ -139,6 +139,9 @@ fn watch_together(
     let followed = watch.follow().and_then(|()| watch.end_live());
     let mut report = std::mem::take(&mut watch.report);
     watch.tell_unnamed(&mut report.notices);
+    if config.once {
+        watch.tell_waiting(&mut report.notices);
+    }
     report.notices.merge(&watch.lost);
     let Watch { engine, .. } = watch;
     match followed {

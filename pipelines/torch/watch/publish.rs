@@ -72,7 +72,7 @@ fn sync_dir(path: &Path) -> Result<(), PipelineError> {
 }
 
 /// Where a folder is moved to be removed.
-const GONE: &str = "gone";
+const GONE: &str = "gone.tmp";
 
 /// Removes a folder with all that is in it, if it is there.
 fn remove_folder(path: &Path) -> Result<(), PipelineError> {
@@ -114,13 +114,13 @@ impl Publisher {
     }
 
     fn folder(&self, epoch: Epoch) -> PathBuf {
-        self.root.join(format!("epoch.{epoch}"))
+        self.root.join(folder_name(epoch))
     }
 
     /// Epochs that have a folder.
     fn epochs(&self) -> Result<BTreeSet<Epoch>, PipelineError> {
         let names = entries(&self.root)?.into_iter().map(|entry| entry.file_name());
-        Ok(names.filter_map(|name| name.to_str()?.strip_prefix("epoch.")?.parse().ok()).collect())
+        Ok(names.filter_map(|name| number_of(name.to_str()?)).collect())
     }
 
     /// After a start: forgets what was never committed, and shows the committed epoch if its folder is whole. Gives whether it is.
@@ -129,11 +129,14 @@ impl Publisher {
     /// A folder that cannot be read or written.
     pub fn recover(&mut self, committed: Epoch) -> Result<bool, PipelineError> {
         for entry in entries(&self.root)? {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let number = name.strip_prefix("epoch.").map(|number| number.parse::<Epoch>());
-            let never_committed =
-                matches!(number, Some(Err(_))) || matches!(number, Some(Ok(epoch)) if epoch > committed);
-            if never_committed || name == GONE {
+            let name = entry.file_name();
+            // What else lies here is its user's.
+            let is_ours = name.to_str().is_some_and(|name| {
+                name == GONE
+                    || name.strip_suffix(ASIDE).and_then(number_of).is_some()
+                    || number_of(name) > Some(committed)
+            });
+            if is_ours && entry.file_type().is_ok_and(|it| it.is_dir()) {
                 remove_folder(&entry.path())?;
             }
         }
@@ -164,7 +167,7 @@ impl Publisher {
         trained: &WasTrained<'_>,
     ) -> Result<(), PipelineError> {
         let folder = self.folder(view.epoch());
-        let aside = folder.with_extension(format!("{}.tmp", view.epoch()));
+        let aside = self.root.join(folder_name(view.epoch()) + ASIDE);
         remove_folder(&aside)?;
         remove_folder(&folder)?;
         fs::create_dir(&aside).map_err(PipelineError::at(&aside))?;
@@ -223,7 +226,7 @@ impl Publisher {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(PipelineError::at(&aside)(error)),
             _ => {}
         }
-        std::os::unix::fs::symlink(format!("epoch.{epoch}"), &aside).map_err(PipelineError::at(&aside))?;
+        std::os::unix::fs::symlink(folder_name(epoch), &aside).map_err(PipelineError::at(&aside))?;
         fs::rename(&aside, &link).map_err(PipelineError::at(&link))?;
         self.log(epoch)?;
         sync_dir(&self.root)?;
@@ -255,6 +258,19 @@ impl Publisher {
         file.set_len(whole).map_err(PipelineError::at(&path))?;
         file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(PipelineError::at(&path))
     }
+}
+
+/// What a folder's name ends with while the epoch is written.
+const ASIDE: &str = ".tmp";
+
+fn folder_name(epoch: Epoch) -> String {
+    format!("epoch.{epoch}")
+}
+
+/// The epoch that has a folder of this name.
+fn number_of(name: &str) -> Option<Epoch> {
+    let number = name.strip_prefix("epoch.")?.parse().ok()?;
+    (folder_name(number) == name).then_some(number)
 }
 
 /// All that lies in a folder.

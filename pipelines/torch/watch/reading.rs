@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use trommel_core::notices::Notice;
 use trommel_incremental::planner::{Arrival, Event, Executor, Failure, Found, Look, NamedBenchmark, Seen};
 use trommel_ledger::first_samples::Order;
 use trommel_ledger::manifest::Counts;
-use trommel_shard::plan::{losses, stem};
+use trommel_shard::plan::{LINKS_TO_NOTHING, losses, stem};
 
 use super::arrivals::Arrivals;
 use super::inputs::{Loaded, Wanted};
@@ -34,12 +35,22 @@ impl Watch<'_> {
         let mut look = self.sources.look();
         if self.manner.withdraws_missing {
             look.troubles.extend(self.arrivals.list().emptied(&look));
+            // What lies behind such a link may be there again tomorrow.
+            let link = look.passed_over.get(LINKS_TO_NOTHING);
+            let line = |it: &Notice| {
+                format!(
+                    "{}: a link that leads nowhere, as to a disk that is not mounted; no shard is withdrawn",
+                    it.first
+                )
+            };
+            look.troubles.extend(link.map(line));
         }
         look.troubles.iter().for_each(|line| self.say(line));
         self.report.troubles.clone_from(&look.troubles);
         // What was read is no loss, wherever its file is now.
         let read: BTreeSet<&str> = self.arrivals.list().all().iter().map(|arrival| stem(&arrival.name)).collect();
         self.lost = losses(look.lost.iter().filter(|lost| !read.contains(lost.name.as_str())));
+        self.lost.merge(&look.passed_over);
         let lines: Vec<String> = self.lost.lines().collect();
         lines.iter().for_each(|line| self.say(line));
         let there = look.by_name();

@@ -69,6 +69,11 @@ impl Sources {
         self.prefixes.iter().filter_map(place).collect()
     }
 
+    /// Shards by name as they were seen last.
+    pub fn seen(&self) -> impl Iterator<Item = (&str, &Found)> {
+        self.sightings.iter().map(|(name, sighting)| (name.as_str(), &sighting.found))
+    }
+
     /// When a shard was first seen complete.
     #[must_use]
     pub fn complete_since(&self, name: &str) -> Option<Instant> {
@@ -97,6 +102,7 @@ impl Sources {
                 }
             };
             seen.lost.extend(plan.lost);
+            seen.passed_over.merge(&plan.passed_over);
             seen.barren.extend(barren);
             for (shard, looked) in plan.shards.into_iter().zip(looked) {
                 if let Some(other) = names.insert(shard.name.clone(), shard.url.clone()) {

@@ -1,9 +1,11 @@
 //! The loop of a watch: turn after turn, what is planned is carried out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use trommel_incremental::planner::{Action, Asked, Executor, Seen, State, Trainer};
+use trommel_core::notices::Notices;
+use trommel_incremental::planner::{Action, Asked, Executor, Found, Seen, State, Trainer};
 
 use super::start::Watch;
 use trommel_pipelines::error::PipelineError;
@@ -46,12 +48,31 @@ impl Watch<'_> {
         }
     }
 
+    /// Shards that were there at the last look, in the process that looks, and that no epoch shows as they are.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &str> {
+        let shown = self.engine.world().inputs.shards.iter();
+        let shown: BTreeMap<&str, u64> = shown.map(|(&ordinal, shard)| (&*shard.name, ordinal)).collect();
+        let all = self.arrivals.list().all();
+        let is_shown = move |name: &str, found: &Found| {
+            shown.get(name).is_some_and(|&ordinal| all[ordinal as usize].found.same(found))
+        };
+        self.sources.seen().filter(move |(name, found)| !is_shown(name, found)).map(|(name, _)| name)
+    }
+
+    /// Says which shards have not come into an epoch, where no further turn takes them in.
+    pub(super) fn tell_waiting(&self, notices: &mut Notices) {
+        let mut waiting = self.waiting().peekable();
+        let first = waiting.peek().map(ToString::to_string).unwrap_or_default();
+        let text = "shards that no epoch shows yet, since they have not settled or could not be read";
+        notices.note("shards_waiting", text, first, waiting.count() as u64);
+    }
+
     /// Updates the report and the gauges.
     pub(super) fn stand(&mut self) {
         let view = self.engine.views().latest();
         let sizes = view.splits().keys().filter_map(|name| Some((name.clone(), view.sizes(name)?))).collect();
         let (epoch, shards) = (view.epoch(), view.shards().count() as u64);
-        let waiting = self.complete.len() as u64;
+        let waiting = self.waiting().count() as u64;
         let lag = self.complete.values().map(|since| since.elapsed().as_secs_f64()).fold(0.0, f64::max);
         self.report.epoch = epoch;
         self.report.shards = shards;
