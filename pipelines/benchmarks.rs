@@ -212,12 +212,11 @@ pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, Pipeline
     )))
 }
 
-/// Counts what is lost of a folder of another program's: tables of keys whose vectors are gone. One that does not say its rows counts as one
-/// sample, so that it never counts as nothing.
+/// Counts what is lost of a folder of another program's: tables of keys whose vectors are gone.
 pub(crate) fn gone_from(path: &Path, what: &str, notices: &mut Notices) -> Result<(), PipelineError> {
     for (table, rows) in tables_alone(path).map_err(PipelineError::usage)? {
         let text = format!("{what} that are gone, with the tables of their keys left");
-        notices.loss("embeddings_gone", &text, table.display().to_string(), 1, rows.unwrap_or(1));
+        notices.file_loss("embeddings_gone", &text, table.display().to_string(), rows);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! How what goes wrong with a ledger, or with a split of one, ends a pipeline.
 
+use std::io;
 use std::path::Path;
 
 use trommel_ledger::LedgerError;
@@ -20,6 +21,8 @@ pub(crate) fn no_run(run: &Path, error: LedgerError) -> PipelineError {
 /// A failure of selecting, with its exit status.
 pub(crate) fn failed(error: SelectError) -> PipelineError {
     match error {
+        // What is named and is not there.
+        SelectError::Io { ref cause, .. } if cause.kind() == io::ErrorKind::NotFound => PipelineError::usage(error),
         SelectError::Input(_)
         | SelectError::Rule(_)
         | SelectError::NoSplit { .. }

@@ -76,8 +76,9 @@ fn is_embeddings(item: &str) -> Result<bool, PipelineError> {
         let has_shards = shards_in(&Local::default(), &folder).is_ok_and(|shards| !shards.is_empty());
         return Ok(!has_shards && EmbeddingReader::files(whole).map_err(PipelineError::usage)? > 0);
     }
-    let name = if path.exists() { item } else { item.split_once('@').map_or(item, |(path, _)| path) };
-    Ok(pieces::is_embeddings(Path::new(name)))
+    // Of several files in one word, or of one that is not there, only the name tells.
+    let named = || Path::new(item.rsplit_once('@').map_or(item, |(path, _)| path));
+    Ok(pieces::is_embeddings(if path.exists() { path } else { named() }))
 }
 
 /// A file, and where a ledger knows its samples.

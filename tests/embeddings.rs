@@ -522,6 +522,8 @@ fn the_layouts_of_clip_retrieval_and_datacomp_are_decided_as_numpy_decides() {
     assert!(said.contains("b32_img, l14_img, l14_txt") && said.contains("@b32_img"), "{said}");
     prune(0, "datacomp@l14_img", "datacomp-run", &[]);
     assert_eq!(compare(&out.path().join("datacomp-run"), &truth["datacomp"], |_, hits| hits == 0, true), 90);
+    // One file alone, in the words that the refusal gives.
+    assert!(prune(0, "datacomp/00000000.npz@l14_img", "one-file", &[]).contains("30 samples"));
     // A bit of a stored vector has turned: numpy says `Bad CRC-32`, and that file is lost.
     let whole = fs::read(path("datacomp/00000002.npz")).unwrap();
     let name = b"l14_img.npy";

@@ -4,8 +4,9 @@
 //! by the `parquet` crate of Apache's, whoever wrote them: `arrow2` is kept no longer, and knows neither all codecs and
 //! encodings nor the types that came after it.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use arrow2::array::{Array, PrimitiveArray, Utf8Array};
 use arrow2::chunk::Chunk;
@@ -13,6 +14,7 @@ use arrow2::datatypes::{DataType, Field as ArrowField, Schema};
 use arrow2::io::parquet::write;
 
 use super::ColumnarError;
+use trommel_core::wake::locked;
 
 mod input;
 mod pages;
@@ -132,7 +134,8 @@ fn data_type(kind: ColumnType) -> DataType {
 
 /// Writes a table, one row group a call.
 pub struct TableWriter<W: Write> {
-    writer: write::FileWriter<W>,
+    writer: write::FileWriter<Told<W>>,
+    refusal: Refusal,
     fields: Vec<Field>,
     metadata: Vec<(String, String)>,
     options: write::WriteOptions,
@@ -159,8 +162,10 @@ impl<W: Write> TableWriter<W> {
             compression: write::CompressionOptions::Zstd(None),
             data_pagesize_limit: None,
         };
+        let refusal = Refusal::default();
+        let out = Told { out, refusal: Arc::clone(&refusal) };
         let writer = write::FileWriter::try_new(out, schema, options).map_err(|e| written(path, e))?;
-        Ok(Self { writer, fields, metadata, options, path: path.to_path_buf() })
+        Ok(Self { writer, refusal, fields, metadata, options, path: path.to_path_buf() })
     }
 
     /// The same, with the least and the largest value of each column in each row group, by which readers pass groups over.
@@ -202,7 +207,15 @@ impl<W: Write> TableWriter<W> {
         let encodings = self.fields.iter().map(|_| vec![write::Encoding::Plain]).collect();
         let types = self.writer.parquet_schema().fields().to_vec();
         let group = write::row_group_iter(Chunk::new(arrays), encodings, types, self.options);
-        self.writer.write(group).map_err(|e| written(&self.path, e))
+        self.writer.write(group).map_err(|e| self.error(e))
+    }
+
+    /// The file system's own error, where there is one behind the writer's.
+    fn error(&self, error: arrow2::error::Error) -> ColumnarError {
+        match locked(&self.refusal).take() {
+            Some(cause) => ColumnarError::io(&self.path, cause),
+            None => written(&self.path, error),
+        }
     }
 
     /// [`finish`](Self::finish) with more metadata: what is known at the end only.
@@ -221,8 +234,40 @@ impl<W: Write> TableWriter<W> {
     pub fn finish(mut self) -> Result<W, ColumnarError> {
         let metadata =
             self.metadata.iter().map(|(k, v)| write::KeyValue { key: k.clone(), value: Some(v.clone()) }).collect();
-        self.writer.end(Some(metadata)).map_err(|e| written(&self.path, e))?;
-        Ok(self.writer.into_inner())
+        self.writer.end(Some(metadata)).map_err(|e| self.error(e))?;
+        Ok(self.writer.into_inner().out)
+    }
+}
+
+/// What the file system has refused last.
+type Refusal = Arc<Mutex<Option<io::Error>>>;
+
+/// An output that keeps the file system's own errors: of these the Parquet writer passes on the words alone, so that a full disk would look like a
+/// file that is malformed.
+struct Told<W> {
+    out: W,
+    refusal: Refusal,
+}
+
+impl<W> Told<W> {
+    fn keep<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        done.map_err(|cause| {
+            let kind = cause.kind();
+            *locked(&self.refusal) = Some(cause);
+            kind.into()
+        })
+    }
+}
+
+impl<W: Write> Write for Told<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let done = self.out.write(bytes);
+        self.keep(done)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let done = self.out.flush();
+        self.keep(done)
     }
 }
 

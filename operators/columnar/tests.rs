@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
 
 use half::f16;
@@ -244,6 +244,39 @@ fn a_disk_that_fails_is_no_malformed_file() {
         let error = npy::read_head(path, &mut Failing(&bytes[..at]), bytes.len() as u64).err().unwrap();
         assert!(error.io_cause().is_some(), "{at}: {error}");
         assert_eq!(Causes(&error).to_string(), "x.npy: the disk is on fire");
+    }
+}
+
+/// Wherever the disk is full: at the head, in a group, at the end.
+#[test]
+fn a_full_disk_is_no_malformed_table() {
+    struct Full(usize);
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let some = bytes.len().min(self.0);
+            self.0 -= some;
+            Ok(some)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let path = Path::new("s.parquet");
+    let write = |room: usize| -> Result<(), ColumnarError> {
+        let fields = vec![Field::required("index", ColumnType::U32)];
+        let mut table = TableWriter::new(path, Full(room), fields, Vec::new())?;
+        table.write(&[Column::U32((0..100).map(Some).collect())])?;
+        table.finish().map(drop)
+    };
+    let whole = (0..10_000).find(|room| write(*room).is_ok()).unwrap();
+    assert!(whole > 100, "{whole}");
+    for room in 0..whole {
+        let error = write(room).unwrap_err();
+        assert_eq!(error.io_cause().map(io::Error::kind), Some(io::ErrorKind::StorageFull), "{room}: {error}");
     }
 }
 

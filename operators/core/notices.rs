@@ -36,8 +36,16 @@ pub struct Notice {
     pub first: String,
     /// Samples lost by it, as far as anybody knows; 0 for a note.
     pub lost_samples: u64,
+    /// Whole shards and files lost by it, of which nobody knows how many samples they held: each counts as one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost_files: u64,
     /// Whether input was lost (and not merely passed over on purpose).
     pub loss: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Findings by their code: stable, `snake_case`.
@@ -49,13 +57,21 @@ impl Notices {
     /// Counts `count` things that were passed over on purpose. Nothing happens where `count` is 0.
     pub fn note(&mut self, code: &str, text: &str, place: impl Into<String>, count: u64) {
         let (text, first) = (text.to_owned(), place.into());
-        self.add(code, Notice { text, count, first, lost_samples: 0, loss: false });
+        self.add(code, Notice { text, count, first, lost_samples: 0, lost_files: 0, loss: false });
     }
 
     /// Counts `count` things that were asked for and lost, and the samples that were lost with them.
     pub fn loss(&mut self, code: &str, text: &str, place: impl Into<String>, count: u64, lost_samples: u64) {
         let (text, first) = (text.to_owned(), place.into());
-        self.add(code, Notice { text, count, first, lost_samples, loss: true });
+        self.add(code, Notice { text, count, first, lost_samples, lost_files: 0, loss: true });
+    }
+
+    /// Counts a shard, or a file of samples, that was asked for and lost as a whole, with as many samples as it is known to have held.
+    pub fn file_loss(&mut self, code: &str, text: &str, place: impl Into<String>, samples: Option<u64>) {
+        let (text, first, lost_files) = (text.to_owned(), place.into(), u64::from(samples.is_none()));
+        // Nobody knows how many these are: they never count as none.
+        let lost_samples = samples.unwrap_or(1);
+        self.add(code, Notice { text, count: 1, first, lost_samples, lost_files, loss: true });
     }
 
     fn add(&mut self, code: &str, notice: Notice) {
@@ -66,6 +82,7 @@ impl Notices {
             Some(known) => {
                 known.count = known.count.saturating_add(notice.count);
                 known.lost_samples = known.lost_samples.saturating_add(notice.lost_samples);
+                known.lost_files = known.lost_files.saturating_add(notice.lost_files);
                 known.loss |= notice.loss;
             }
             None => {
@@ -115,6 +132,12 @@ impl Notices {
         self.0.values().fold(0, |sum, notice| sum.saturating_add(notice.lost_samples))
     }
 
+    /// Shards and files lost as a whole, of which nobody knows how many samples they held.
+    #[must_use]
+    pub fn lost_files(&self) -> u64 {
+        self.0.values().fold(0, |sum, notice| sum.saturating_add(notice.lost_files))
+    }
+
     /// Whether any input was lost.
     #[must_use]
     pub fn any_loss(&self) -> bool {
@@ -124,8 +147,12 @@ impl Notices {
     /// One line a kind, for people.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.0.values().map(|notice| {
-            let Notice { text, count, first, lost_samples, .. } = notice;
-            let samples = if *lost_samples > 0 { format!(", {lost_samples} samples lost") } else { String::new() };
+            let Notice { text, count, first, lost_samples, lost_files, .. } = notice;
+            let at_least = if *lost_files > 0 { "at least " } else { "" };
+            let samples = match lost_samples {
+                0 => String::new(),
+                lost => format!(", {at_least}{lost} samples lost"),
+            };
             format!("{text}: {count}{samples} (first: {first})")
         })
     }

@@ -8,13 +8,14 @@
 
 use std::cmp::Ordering;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use trommel_core::durable::Aside;
 
 use crate::SelectError;
+use crate::byte_order_mark::text_begins;
 use crate::external_sort::ExternalSort;
 use crate::head::SplitHead;
 use crate::sink::{Kept, Sink, settle};
@@ -29,6 +30,8 @@ const MAX_KEY_BYTES: u64 = 1 << 20;
 pub struct KeyList {
     path: PathBuf,
     file: File,
+    /// Where the first key begins.
+    first: u64,
     bytes: u64,
 }
 
@@ -36,7 +39,8 @@ impl KeyList {
     pub(crate) fn open(path: &Path) -> Result<Self, SelectError> {
         let file = File::open(path).map_err(SelectError::at(path))?;
         let bytes = file.metadata().map_err(SelectError::at(path))?.len();
-        Ok(Self { path: path.into(), file, bytes })
+        let first = text_begins(&file).map_err(SelectError::at(path))?;
+        Ok(Self { path: path.into(), file, first, bytes })
     }
 
     /// Where a key's line begins; `None` where it is not in the list.
@@ -45,7 +49,7 @@ impl KeyList {
     /// A file that cannot be read, lines that are not sorted, or the key twice.
     pub fn place(&self, key: &str) -> Result<Option<u64>, SelectError> {
         // Lines that begin before `low` are smaller, those that begin from `high` on are larger.
-        let (mut low, mut high) = (0, self.bytes);
+        let (mut low, mut high) = (self.first, self.bytes);
         let (mut below, mut above): (Option<Vec<u8>>, Option<Vec<u8>>) = (None, None);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -66,8 +70,9 @@ impl KeyList {
                 Ordering::Equal => {
                     // Its neighbours are all that can be equal in a sorted list; the one before ends in one byte or in two.
                     let before = [1, 2].into_iter().filter_map(|end| start.checked_sub(line.len() as u64 + end));
+                    let before = before.filter(|from| *from >= self.first);
                     for from in before.chain([next].into_iter().filter(|next| *next < self.bytes)) {
-                        let begins = from == 0 || self.line(from - 1)?.1 == from;
+                        let begins = from == self.first || self.line(from - 1)?.1 == from;
                         if begins && self.line(from)?.0 == line {
                             return Err(self.disorder(start, &line));
                         }
@@ -96,8 +101,8 @@ impl KeyList {
     pub(crate) fn each_line(&self, mut each: impl FnMut(u64, &[u8])) -> Result<u64, SelectError> {
         let file = self.file.try_clone().map_err(SelectError::at(&self.path))?;
         let mut input = BufReader::with_capacity(1 << 20, file);
-        input.rewind().map_err(SelectError::at(&self.path))?;
-        let (mut count, mut at, mut last, mut line) = (0, 0, Vec::new(), Vec::new());
+        input.seek(SeekFrom::Start(self.first)).map_err(SelectError::at(&self.path))?;
+        let (mut count, mut at, mut last, mut line) = (0, self.first, Vec::new(), Vec::new());
         loop {
             line.clear();
             let read = input.read_until(b'\n', &mut line).map_err(SelectError::at(&self.path))? as u64;

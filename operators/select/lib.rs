@@ -18,6 +18,7 @@
 
 mod apportion;
 pub mod bits;
+mod byte_order_mark;
 pub mod compare;
 mod external_sort;
 pub mod head;

@@ -309,7 +309,7 @@ impl Reading<'_> {
     fn reject(&mut self, name: &str, reason: Reason, rows: Option<u64>) {
         let text = format!("shards rejected ({})", reason.code);
         let (code, place) = (format!("shard_{}", reason.code), format!("{name}: {}", reason.detail));
-        self.end.notices.loss(&code, &text, place, 1, rows.unwrap_or(1).max(1));
+        self.end.notices.file_loss(&code, &text, place, rows.map(|rows| rows.max(1)));
         self.end.outcome = ShardOutcome::Rejected(reason);
     }
 }

@@ -126,8 +126,7 @@ pub(super) fn note_json(notices: &mut Notices, place: String, count: u64) {
     notices.note("unreadable_json", text, place, count);
 }
 
-/// What is lost by a shard's end: all of it where it was rejected, or what its statistics promised and did not come. Nobody
-/// knows how much a rejected shard without statistics held; it counts as one sample, so that it never counts as nothing.
+/// What is lost by a shard's end: all of it where it was rejected, or what its statistics promised and did not come.
 pub(super) fn lost(outcome: &ShardOutcome, came: u32, promised: Promised, name: &str) -> Notices {
     let mut notices = Notices::default();
     if promised == Promised::Unreadable {
@@ -139,13 +138,8 @@ pub(super) fn lost(outcome: &ShardOutcome, came: u32, promised: Promised, name: 
     match outcome {
         ShardOutcome::Rejected(reason) => {
             let text = format!("shards rejected ({})", reason.code);
-            notices.loss(
-                &format!("shard_{}", reason.code),
-                &text,
-                format!("{name}: {}", reason.detail),
-                1,
-                missing.max(1),
-            );
+            let (code, place) = (format!("shard_{}", reason.code), format!("{name}: {}", reason.detail));
+            notices.file_loss(&code, &text, place, promised.is_some().then_some(missing.max(1)));
         }
         ShardOutcome::Complete(_) if missing > 0 => {
             let text = "shards with fewer samples than their `_stats.json` promises";

@@ -94,7 +94,7 @@ pub(crate) fn train_on(
         }
     }
     let machinery = judging.start(&credit)?;
-    let grows = deal.grows();
+    let (grows, shards) = (deal.grows(), deal.shards());
     // What is judged already was found sound by it.
     let beginning = if judged.is_empty() && cursor.is_none() && !grows { as_read(&deal, lanes) } else { Order::none() };
     let own = LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine);
@@ -174,7 +174,7 @@ pub(crate) fn train_on(
     }
     let (done, order, names) = (&done, &order, &names);
     let (counts, machinery, cores) = (&counts, &spent, Threading::of(&config.machine));
-    Ok(Ended { done, order, settled, course, counts, notices, names, cores, machinery, progress }.report())
+    Ok(Ended { shards, done, order, settled, course, counts, notices, names, cores, machinery, progress }.report())
 }
 
 /// All shards in the order in which lanes are read.

@@ -42,6 +42,8 @@ pub struct TrainReport {
     pub dropped: u64,
     /// Could not be judged.
     pub rejected: u64,
+    /// Shards of the plan.
+    pub shards: u64,
     /// Kept samples of finished passes that filled no batch.
     pub left_over: u64,
     /// Kept samples without caption: holes for the trainer.
@@ -100,6 +102,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) settled: Settled,
     /// Along what the learning rate ran.
     pub(crate) course: Course,
+    /// Shards of the plan.
+    pub(crate) shards: u64,
     /// The ledger of all processes.
     pub(crate) counts: &'a Counts,
     /// What is to be said of the run.
@@ -117,7 +121,8 @@ pub(crate) struct Ended<'a> {
 impl Ended<'_> {
     /// Puts the report together.
     pub(crate) fn report(self) -> TrainReport {
-        let Self { done, order, settled, course, counts, mut notices, names, cores, machinery, progress } = self;
+        let Self { shards, done, order, settled, course, counts, mut notices, names, cores, machinery, progress } =
+            self;
         notices.merge(&skips(done, order, names));
         if done.outcome == RunEnd::Complete {
             note_miscount(&mut notices, settled.pass.as_ref(), counts);
@@ -137,6 +142,7 @@ impl Ended<'_> {
             kept: counts.kept,
             dropped: counts.dropped,
             rejected: counts.rejected,
+            shards,
             left_over: order.service().left_over(),
             without_caption: counts.remarks.get(NO_CAPTION).unwrap_or(0),
             failed: order.failed(),

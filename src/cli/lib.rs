@@ -32,7 +32,7 @@ use trommel_pipelines::error::ErrorKind;
 
 use library::LibraryError;
 use parsed::Parsed;
-use say::{say, say_lines};
+use say::{AboveBars, has_colours, say, say_lines};
 
 /// Runs a command line, the program's name first, and gives the exit status. A command that runs a model is handed over to the library
 /// that `find_library` finds, which brings libtorch: `trommel why` starts in milliseconds.
@@ -83,9 +83,9 @@ pub fn parse(words: &[OsString]) -> Result<Parsed, u8> {
 /// Sends the program's log to stderr, as `TROMMEL_LOG` filters it.
 pub fn start_log() {
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| AboveBars)
         .with_env_filter(log_filter().unwrap_or_else(|_| EnvFilter::new(LOG)))
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(has_colours())
         .fmt_fields(
             debug_fn(|out, field, value| match field.name() {
                 "message" => write!(out, "{}", escape_controls(&format!("{value:?}"))),

@@ -60,19 +60,29 @@ pub struct Read<'a> {
     pub rejected: u64,
     /// All samples that came, rejects included.
     pub samples: u64,
+    /// Shards, or files of embeddings, that were to be read; 0 where the command does not count them.
+    pub shards: u64,
     /// What was lost before it was a sample, or passed over.
     pub notices: &'a Notices,
 }
 
 impl Read<'_> {
-    /// Why this is more than may be rejected and lost. Whatever the share is, a run that lost something and read nothing has
-    /// not done its work, and where nothing may be rejected, no loss is too small.
+    /// Why this is more than may be rejected and lost. Of shards that are lost as a whole nobody may know how many samples they held: there the
+    /// share of the shards counts. Whatever the share is, a run that lost something and read nothing has not done its work, and where nothing
+    /// may be rejected, no loss is too small.
     pub fn too_many(self, max_rejects_percent: f64) -> Option<String> {
-        let Self { rejected, samples, notices } = self;
-        let lost = notices.lost_samples();
+        let Self { rejected, samples, shards, notices } = self;
+        let (lost, files) = (notices.lost_samples(), notices.lost_files());
         let (gone, all) = (rejected.saturating_add(lost), samples.saturating_add(lost));
         #[expect(clippy::cast_precision_loss)]
-        let too_many = gone as f64 > all as f64 * max_rejects_percent / 100.0;
+        let is_above = |part: u64, whole: u64| part as f64 > whole as f64 * max_rejects_percent / 100.0;
+        if shards > 0 && is_above(files, shards) {
+            let share = percent(files, shards);
+            return Some(format!(
+                "of {shards} shards {files} were lost ({share}); --max-rejects is {max_rejects_percent} %"
+            ));
+        }
+        let too_many = is_above(gone, all);
         let any = notices.any_loss() && (max_rejects_percent <= 0.0 || rejected == samples);
         (too_many || any).then(|| match notices.any_loss() {
             false => format!(

@@ -2,19 +2,18 @@
 //!
 //! A run of several processes has one bar for the whole and one for each: as long as the fastest's where it is as fast.
 
-use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressStyle};
+use indicatif::ProgressStyle;
 use trommel_core::escape::escape_controls;
 use trommel_core::wake::locked;
 use trommel_pipelines::fleet::{Fleet, Rates};
 use trommel_pipelines::progress::Progress;
 
 use crate::beside::Beside;
-use crate::say::say;
+use crate::say::{is_screen, say, screen};
 
 /// Seconds between lines where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -31,13 +30,13 @@ pub struct ProgressBar {
 impl ProgressBar {
     /// Starts showing `progress`.
     pub fn show(progress: Arc<Progress>) -> Self {
-        Self::titled(progress, String::new(), MultiProgress::new())
+        Self::titled(progress, String::new())
     }
 
-    fn titled(progress: Arc<Progress>, title: String, screen: MultiProgress) -> Self {
+    fn titled(progress: Arc<Progress>, title: String) -> Self {
         let show = move |done: &AtomicBool| {
-            if std::io::stderr().is_terminal() {
-                bars(&progress, &title, &screen, done);
+            if is_screen() {
+                bars(&progress, &title, done);
             } else {
                 lines(&progress, &title, done);
             }
@@ -49,7 +48,6 @@ impl ProgressBar {
 /// Bars of a command that does several things, one after the other or side by side.
 #[derive(Default)]
 pub struct ProgressBars {
-    screen: MultiProgress,
     shown: Mutex<Vec<(Weak<Progress>, ProgressBar)>>,
 }
 
@@ -61,21 +59,21 @@ impl ProgressBars {
         let mut shown = locked(&self.shown);
         // What has ended holds its progress no longer; its bar does.
         shown.retain(|(progress, _)| progress.strong_count() > 1);
-        let bar = ProgressBar::titled(progress.clone(), format!("{}: ", escape_controls(part)), self.screen.clone());
+        let bar = ProgressBar::titled(progress.clone(), format!("{}: ", escape_controls(part)));
         shown.push((Arc::downgrade(&progress), bar));
         progress
     }
 }
 
-fn bars(progress: &Progress, title: &str, screen: &MultiProgress, done: &AtomicBool) {
-    let whole = screen.add(indicatif::ProgressBar::new_spinner());
+fn bars(progress: &Progress, title: &str, done: &AtomicBool) {
+    let whole = screen().add(indicatif::ProgressBar::new_spinner());
     let (mut each, mut rates) = (Vec::new(), Rates::default());
     while !done.load(Ordering::Acquire) {
         match progress.peers.ask() {
             Some(peers) => {
                 let fleet = rates.look(&peers);
                 whole.set_message(format!("{title}{}", fleet.line()));
-                show_each(screen, &mut each, &fleet);
+                show_each(&mut each, &fleet);
             }
             None => whole.set_message(format!("{title}{}", progress.line())),
         }
@@ -89,7 +87,7 @@ fn bars(progress: &Progress, title: &str, screen: &MultiProgress, done: &AtomicB
 }
 
 /// One bar a process: its speed beside the fastest's.
-fn show_each(screen: &MultiProgress, bars: &mut Vec<indicatif::ProgressBar>, fleet: &Fleet) {
+fn show_each(bars: &mut Vec<indicatif::ProgressBar>, fleet: &Fleet) {
     let mut members: Vec<_> = fleet.members.iter().collect();
     if members.len() > MOST_BARS {
         members.sort_by(|a, b| a.samples_per_second.total_cmp(&b.samples_per_second));
@@ -100,7 +98,7 @@ fn show_each(screen: &MultiProgress, bars: &mut Vec<indicatif::ProgressBar>, fle
     while bars.len() < members.len() {
         let style = ProgressStyle::with_template("  {prefix:>4} {bar:20} {msg}");
         let bar = indicatif::ProgressBar::new(FULL);
-        bars.push(screen.add(style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))));
+        bars.push(screen().add(style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))));
     }
     for (bar, member) in bars.iter().zip(members) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and FULL")]

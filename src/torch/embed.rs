@@ -48,7 +48,7 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     tell(&report.notices);
     print_json(args.output.json, &report)?;
     let samples = report.kept + report.rejected;
-    let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
+    let read = run_config::Read { rejected: report.rejected, samples, shards: report.shards, notices: &report.notices };
     Ok(run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }
 

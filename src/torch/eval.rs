@@ -89,7 +89,7 @@ fn run_retrieval(args: &EvalArgs) -> Outcome {
 
 /// Whether too much was lost beside so many pictures.
 fn done(args: &EvalArgs, samples: u64, notices: &Notices) -> Done {
-    let read = Read { rejected: 0, samples, notices };
+    let read = Read { rejected: 0, samples, shards: 0, notices };
     Done { too_many_rejects: read.too_many(args.max_rejects), ..Done::default() }
 }
 
@@ -129,6 +129,7 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
 }
 
 fn model(args: &EvalArgs) -> Result<String, PipelineError> {
+    fs::metadata(&args.checkpoint).map_err(|error| PipelineError::usage(error).within(args.checkpoint.display()))?;
     let missing = || PipelineError::usage("--model is missing, and the checkpoint does not say which it is");
     args.model.clone().or_else(|| model_of(&args.checkpoint)).ok_or_else(missing)
 }

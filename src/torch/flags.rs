@@ -5,6 +5,7 @@
 use std::fmt::Debug;
 use std::path::Path;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, CommandFactory, Parser};
 use trommel_pipelines::error::PipelineError;
 
@@ -176,6 +177,27 @@ fn every_flag_is_read() {
 }
 
 /// The test above sees a flag that is not read: of two settings that differ in nothing it says so.
+/// Also where the flag that another one requires is excluded by a third.
+#[test]
+fn a_flag_that_nothing_would_read_is_refused() {
+    for words in [
+        "eval c --data d --classnames f --recall-k 3",
+        "eval c --data d --probe p --recall-k 3",
+        "eval c --data d --retrieval --shots 3",
+        "eval c --data d --retrieval --shots 3 --seed 1",
+        "eval c --data d --retrieval --probe-c 1",
+        "why run key -o rows.parquet",
+        "dedup a --above 0.9 -o o --against b --sample 10",
+        "dedup a --above 0.9 -o o --against b --moved 0.1",
+        "dedup a --above 0.9 -o o --exact --spherical",
+        "dedup a --above 0.9 -o o --exact --apart 0.5",
+    ] {
+        let parsed = Cli::try_parse_from(["trommel"].into_iter().chain(words.split(' ')));
+        let kind = parsed.err().map(|error| error.kind());
+        assert!(matches!(kind, Some(ErrorKind::ArgumentConflict)), "{words}: {kind:?}");
+    }
+}
+
 #[test]
 fn equal_settings_are_equal() {
     let base = "radii --reference r --benchmark a=x -o out";

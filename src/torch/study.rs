@@ -28,7 +28,8 @@ pub fn run(args: &StudyArgs) -> Outcome {
     tell(&report.notices);
     print_json(args.output.json, &report)?;
     let pool = &report.pool;
-    let read = Read { rejected: pool.rejected, samples: pool.judged + pool.rejected, notices: &report.notices };
+    let read =
+        Read { rejected: pool.rejected, samples: pool.judged + pool.rejected, shards: 0, notices: &report.notices };
     Ok(Done { too_many_rejects: read.too_many(args.max_rejects), ..Done::default() })
 }
 

@@ -56,7 +56,7 @@ pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Ou
     run_config::tell_decoded(&report.spent);
     tell(&report.notices);
     print_json(args.running.common.output.json, &report)?;
-    let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
+    let read = run_config::Read { rejected: report.rejected, samples, shards: report.shards, notices: &report.notices };
     let done = run_config::done(report.interrupted, &report.failed, read, args.running.reading.max_rejects);
     Ok(Done { unfinished: unfinished(&report, done.unfinished), ..done })
 }

@@ -89,7 +89,12 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
     }
     tell(&report.notices);
     print_json(args.running.common.output.json, &report)?;
-    let read = run_config::Read { rejected: report.rejected_now, samples: report.judged_now, notices: &report.notices };
+    let read = run_config::Read {
+        rejected: report.rejected,
+        samples: report.samples,
+        shards: report.shards,
+        notices: &report.notices,
+    };
     let done = run_config::done(report.interrupted, &report.failed, read, args.running.reading.max_rejects);
     let unseen = || {
         let first = report.troubles.first()?;

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use super::Coverage;
 use crate::SelectError;
+use crate::byte_order_mark::text_begins;
 
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -55,8 +56,12 @@ impl Keys {
 
     /// What the first line calls the shard, as far as a line says.
     pub fn first_shard(&self) -> Result<Option<String>, SelectError> {
-        let mut first = None;
-        self.scan(0, 1, |_, text| first = text.rsplit_once('/').map(|(shard, _)| shard.to_owned()))?;
+        // A mark of three bytes may stand before it.
+        let mut first: Option<String> = None;
+        self.scan(0, 4, |_, text| {
+            let shard = || text.rsplit_once('/').map(|(shard, _)| shard.to_owned());
+            first = first.take().or_else(shard);
+        })?;
         Ok(first)
     }
 
@@ -118,9 +123,10 @@ impl Keys {
         Ok(coverage)
     }
 
-    /// Gives every line that begins between two bytes, with where it stands.
+    /// Gives every line that begins between two bytes, with where it stands; 0 is where the text begins.
     fn scan(&self, from: u64, to: u64, mut each: impl FnMut((u64, u64), &str)) -> Result<(), SelectError> {
         let mut file = File::open(&self.path).map_err(SelectError::at(&self.path))?;
+        let from = from.max(text_begins(&file).map_err(SelectError::at(&self.path))?);
         file.seek(SeekFrom::Start(from)).map_err(SelectError::at(&self.path))?;
         let (mut input, mut at, mut line) = (BufReader::with_capacity(BUFFER_BYTES, file), from, Vec::new());
         while at < to {

@@ -59,8 +59,9 @@ fn a_list_says_of_every_key_what_a_set_says() {
         let lines: Vec<String> = set.iter().cloned().collect();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().collect::<Vec<_>>(), lines, "round {round}");
-        // As other programs end lines, and the last one without an end.
-        std::fs::write(&path, lines.join(["\n", "\r\n"][dice.below(2)])).unwrap();
+        // As other programs begin and end lines, and the last one without an end.
+        let (mark, end) = (["", "\u{feff}"][dice.below(2)], ["\n", "\r\n"][dice.below(2)]);
+        std::fs::write(&path, format!("{mark}{}", lines.join(end))).unwrap();
         let list = open(&path);
         let list = list.keys_alone().unwrap();
         assert_eq!(list.count().unwrap(), set.len() as u64);

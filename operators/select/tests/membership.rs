@@ -192,7 +192,8 @@ fn lists_of_keys_are_found_wherever_a_shard_stands() {
             let text = std::fs::read_to_string(&path).unwrap();
             let mut lines: Vec<&str> = text.lines().collect();
             lines.sort_by_cached_key(|_| dice.next());
-            std::fs::write(&path, lines.join("\r\n")).unwrap();
+            let mark = if round % 2 == 0 { "\u{feff}" } else { "" };
+            std::fs::write(&path, format!("{mark}{}", lines.join("\r\n"))).unwrap();
         }
         let split = Membership::open(&path).unwrap();
         if round % 2 == 0 {

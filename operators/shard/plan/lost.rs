@@ -34,7 +34,7 @@ impl Plan {
     }
 }
 
-/// What is lost with shards that are gone. One of which nobody knows what it held counts as one sample, so that it never counts as nothing.
+/// What is lost with shards that are gone.
 #[must_use]
 pub fn losses<'l>(lost: impl IntoIterator<Item = &'l Lost>) -> Notices {
     let mut notices = Notices::default();
@@ -44,7 +44,7 @@ pub fn losses<'l>(lost: impl IntoIterator<Item = &'l Lost>) -> Notices {
             None => format!("{name}, nobody knows how many samples"),
         };
         let text = "shards that are gone, with their statistics or metadata left";
-        notices.loss("shard_gone", text, place, 1, promised.unwrap_or(1));
+        notices.file_loss("shard_gone", text, place, *promised);
     }
     notices
 }

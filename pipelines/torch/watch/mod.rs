@@ -99,6 +99,10 @@ pub struct WatchReport {
     pub shards: u64,
     /// Shards that are there and not yet in an epoch: not complete, or not readable.
     pub waiting: u64,
+    /// Samples of these shards, whoever read them.
+    pub samples: u64,
+    /// Of these, rejected.
+    pub rejected: u64,
     /// Sizes by split.
     pub sizes: BTreeMap<String, Sizes>,
     /// Samples read by this process.
@@ -109,7 +113,7 @@ pub struct WatchReport {
     pub troubles: Vec<String>,
     /// Shards whose bytes could not be had, and why.
     pub failed: BTreeMap<u64, String>,
-    /// What was lost of the shards that this process has read, or passed over in them.
+    /// What was lost of the shards that are in the epoch or that this process has read, or passed over in them.
     pub notices: Notices,
     /// Largest time from a complete shard to the epoch that shows it, of this process.
     pub lag_seconds: f64,
@@ -142,6 +146,7 @@ fn watch_together(
     if config.once {
         watch.tell_waiting(&mut report.notices);
     }
+    watch.tell_shown(&mut report);
     report.notices.merge(&watch.lost);
     let Watch { engine, .. } = watch;
     match followed {

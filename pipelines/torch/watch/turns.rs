@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use trommel_core::notices::Notices;
 use trommel_incremental::planner::{Action, Asked, Executor, Found, Seen, State, Trainer};
 
+use super::WatchReport;
 use super::start::Watch;
+use trommel_ledger::manifest::Counts;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
 
@@ -65,6 +67,19 @@ impl Watch<'_> {
         let first = waiting.peek().map(ToString::to_string).unwrap_or_default();
         let text = "shards that no epoch shows yet, since they have not settled or could not be read";
         notices.note("shards_waiting", text, first, waiting.count() as u64);
+    }
+
+    /// Counts what is in the epoch. What an earlier turn lost of a shard is lost as long as the shard is what it was.
+    pub(super) fn tell_shown(&self, report: &mut WatchReport) {
+        let ledger = self.pool.ledger();
+        let (mut lost, mut counts) = (Notices::default(), Counts::default());
+        for ordinal in self.engine.world().inputs.shards.keys() {
+            let Some((_, line)) = ledger.shards().get(ordinal) else { continue };
+            lost.merge(&line.notices);
+            counts.add(&line.counts);
+        }
+        report.notices.merge_larger(&lost);
+        (report.samples, report.rejected) = (counts.total(), counts.rejected);
     }
 
     /// Updates the report and the gauges.

@@ -7,6 +7,10 @@ use clap::Args;
 use super::groups::{Compute, Output, share_in_percent};
 use crate::wrong_value::WrongValue;
 
+/// Flags of an evaluation by classes. What requires `--retrieval` must conflict with them too, as must what requires one of them with `--retrieval`: clap
+/// asks for no flag that conflicts with one that is given.
+const OF_CLASSES: [&str; 5] = ["classnames", "class_table", "templates", "probe", "nearest"];
+
 /// `trommel eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
@@ -32,13 +36,13 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     pub probe: Option<PathBuf>,
     /// Fit it on K pictures of each class, drawn by a seeded hash [default: all]
-    #[arg(long, value_name = "K", requires = "probe", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "K", requires = "probe", conflicts_with = "retrieval", value_parser = clap::value_parser!(u16).range(1..))]
     pub shots: Option<u16>,
     /// Seed of the draw [default: 0]
-    #[arg(long, requires = "shots")]
+    #[arg(long, requires = "shots", conflicts_with = "retrieval")]
     pub seed: Option<u64>,
     /// Inverse strength of the probe's regularisation, scikit-learn's C [default: 0.316, CLIP's]
-    #[arg(long, value_name = "C", requires = "probe", value_parser = positive)]
+    #[arg(long, value_name = "C", requires = "probe", conflicts_with = "retrieval", value_parser = positive)]
     pub probe_c: Option<f64>,
     /// Accuracy against each picture's similarity to its nearest training picture: a benchmark with radii, or RUN@NAME for the pool
     /// of a run that judged the benchmark NAME
@@ -46,10 +50,10 @@ pub struct EvalArgs {
     pub nearest: Option<String>,
     /// Recall instead of classes: from pictures to captions and back. DIR is then a retrieval set of CLIP_benchmark's, pictures with captions beside
     /// them (.txt, a caption a line, else the json's), or shards
-    #[arg(long, conflicts_with_all = ["classnames", "class_table", "templates", "probe", "nearest"])]
+    #[arg(long, conflicts_with_all = OF_CLASSES)]
     pub retrieval: bool,
     /// The k of recall@k; of equal scores the earlier one comes first
-    #[arg(long, value_name = "K,..", requires = "retrieval", value_delimiter = ',', default_values_t = [1, 5, 10], value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K,..", requires = "retrieval", conflicts_with_all = OF_CLASSES, value_delimiter = ',', default_values_t = [1, 5, 10], value_parser = clap::value_parser!(u32).range(1..))]
     pub recall_k: Vec<u32>,
     /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4
     #[arg(long, default_value_t = 5.0, value_parser = share_in_percent)]

@@ -19,6 +19,9 @@ use crate::beside::Beside;
 use crate::outcome::{Done, Outcome, Read, tell, tell_remarks, tell_threads};
 use crate::say::say;
 
+/// Flags that exclude clusters. What requires clusters must conflict with them too: clap asks for no flag that conflicts with one that is given.
+const ALL_PAIRS: [&str; 2] = ["against", "exact"];
+
 /// `trommel dedup`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -65,10 +68,10 @@ pub struct DedupArgs {
     #[arg(long, value_name = "K", help_heading = "Clusters")]
     pub clusters: Option<usize>,
     /// First centres are samples of which no two lie above this cosine
-    #[arg(long, value_name = "T", default_value_t = 0.9, requires = "clusters", help_heading = "Clusters")]
+    #[arg(long, value_name = "T", default_value_t = 0.9, requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub apart: f64,
     /// Rounds after which the k-means ends in any case
-    #[arg(long, value_name = "N", default_value_t = 100, requires = "clusters", help_heading = "Clusters")]
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub iterations: usize,
     /// Share of the samples; when less have moved in a round of all of them, it was the last
     #[arg(
@@ -76,21 +79,21 @@ pub struct DedupArgs {
         value_name = "SHARE",
         default_value_t = 1e-7,
         requires = "clusters",
-        conflicts_with = "batch",
+        conflicts_with_all = ["against", "exact", "batch"],
         help_heading = "Clusters"
     )]
     pub moved: f64,
     /// Learn the centres from so many samples, drawn by the seed [default: all]
-    #[arg(long, value_name = "N", requires = "clusters", help_heading = "Clusters")]
+    #[arg(long, value_name = "N", requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub sample: Option<usize>,
     /// Mini-batches: each round draws so many samples [default: all that are learnt from]
-    #[arg(long, value_name = "N", requires = "clusters", help_heading = "Clusters")]
+    #[arg(long, value_name = "N", requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub batch: Option<usize>,
     /// Centres are directions, nearest by cosine [default: means, nearest by Euclidean distance]
-    #[arg(long, requires = "clusters", help_heading = "Clusters")]
+    #[arg(long, requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub spherical: bool,
     /// Compare all pairs as well, to say how many duplicates the clusters have found
-    #[arg(long, requires = "clusters", help_heading = "Clusters")]
+    #[arg(long, requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub check_recall: bool,
     /// Seed of centres, samples, batches and of the random order
     #[arg(long, default_value_t = 0)]
@@ -128,7 +131,8 @@ pub fn run(args: &DedupArgs, given: &[String]) -> Outcome {
     tell(&report.notices);
     print_json(args.output.json, &report)?;
     let samples = report.samples + report.rejected + report.taken_down;
-    let too_many_rejects = Read { rejected: 0, samples, notices: &report.notices }.too_many(args.max_rejects);
+    let too_many_rejects =
+        Read { rejected: 0, samples, shards: 0, notices: &report.notices }.too_many(args.max_rejects);
     Ok(Done { too_many_rejects, ..Done::default() })
 }
 

@@ -75,7 +75,7 @@ pub fn run(args: &InjectArgs, given: &[String]) -> Outcome {
     ));
     tell(&made.notices);
     print_json(args.json, &made)?;
-    let read = Read { rejected: 0, samples: made.pictures, notices: &made.notices };
+    let read = Read { rejected: 0, samples: made.pictures, shards: 0, notices: &made.notices };
     Ok(Done { too_many_rejects: read.too_many(args.max_rejects), ..Done::default() })
 }
 

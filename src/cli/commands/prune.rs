@@ -119,6 +119,6 @@ pub fn told(args: &PruneArgs, given: &[String], mut report: PruneReport, mut beg
     run_config::tell_decoded(&report.spent);
     tell(&report.notices);
     print_json(args.running.common.output.json, &report)?;
-    let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
+    let read = run_config::Read { rejected: report.rejected, samples, shards: report.shards, notices: &report.notices };
     Ok(run_config::done(report.interrupted, &report.failed, read, args.running.reading.max_rejects))
 }

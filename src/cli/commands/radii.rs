@@ -51,7 +51,7 @@ pub fn measure(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
     print_json(args.output.json, &gaps)?;
     let read = |gap: &Gap| {
         let samples = gap.measured.references;
-        Read { rejected: 0, samples, notices: &gap.notices }.too_many(args.max_rejects)
+        Read { rejected: 0, samples, shards: 0, notices: &gap.notices }.too_many(args.max_rejects)
     };
     let too_many_rejects = gaps.first().and_then(read);
     Ok(Done { too_many_rejects, ..Done::default() })

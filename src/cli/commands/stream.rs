@@ -69,7 +69,7 @@ pub fn run(args: &StreamArgs) -> Outcome {
     }
     tell(&report.notices);
     print_json(args.json, &report)?;
-    let read = Read { rejected: 0, samples: report.samples, notices: &report.notices };
+    let read = Read { rejected: 0, samples: report.samples, shards: report.shards, notices: &report.notices };
     Ok(Done { too_many_rejects: read.too_many(args.max_rejects), ..Done::default() })
 }
 

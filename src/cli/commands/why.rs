@@ -23,7 +23,7 @@ pub struct WhyArgs {
     #[arg(long, requires = "out")]
     pub all: bool,
     /// Where the rows of --all go
-    #[arg(short, long, value_name = "FILE.parquet", requires = "all")]
+    #[arg(short, long, value_name = "FILE.parquet", requires = "all", conflicts_with = "key")]
     pub out: Option<PathBuf>,
     /// Print rows as JSON lines; of --all what was written
     #[arg(long)]
