@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trommel_core::sample::Identity;
+use trommel_core::text::shell_word;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::ColumnSet;
 use trommel_decide::rule::TIES;
@@ -99,7 +100,8 @@ pub struct DecisionConfig {
 fn command(words: impl Iterator<Item = OsString>) -> String {
     let words = words.enumerate().map(|(at, word)| {
         let word = word.to_string_lossy();
-        quoted(&if at == 0 { word.rsplit('/').next().unwrap_or_default().to_owned() } else { without_secrets(&word) })
+        let name = || word.rsplit('/').next().unwrap_or_default().to_owned();
+        shell_word(&if at == 0 { name() } else { without_secrets(&word) })
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -115,15 +117,6 @@ fn without_secrets(word: &str) -> String {
         format!("{}{}", &part[..start], shown(&part[start..]))
     };
     word.split("::").map(part).collect::<Vec<_>>().join("::")
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 /// What a run folder keeps for people and for who looks at it later; it decides nothing.

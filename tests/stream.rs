@@ -492,6 +492,11 @@ fn keys_alone_find_samples_of_stored_embeddings_in_any_shards() {
         "--train-data 'pipe:trommel stream SHARDS --split {list}' --train-num-samples 20   (SHARDS with the pictures)"
     );
     assert!(said.contains(&line) && !said.contains("trommel train"), "{said}");
+    // A path with a blank is one word for both shells: the user's, and the one that runs the pipe.
+    let apart = at("my list.keys");
+    let said = stderr(&run(0, &[&select[..], &[apart.as_str()]].concat()));
+    let line = format!(r"--train-data 'pipe:trommel stream SHARDS --split '\''{apart}'\''' --train-num-samples 20 ");
+    assert!(said.contains(&line), "{said}");
     let said = stderr(&run(0, &[&select[..], &[text.as_str()]].concat()));
     assert!(said.contains("--format keys (or -o FILE.keys) writes a list") && !said.contains("--train-data"), "{said}");
     let lines = std::fs::read_to_string(&text).unwrap();

@@ -18,6 +18,24 @@ pub fn thousands(count: u64) -> String {
     out
 }
 
+/// A word as a shell takes it: in quotes, unless it is plain.
+///
+/// ```
+/// use trommel_core::text::shell_word;
+/// assert_eq!(shell_word("splits/core.parquet"), "splits/core.parquet");
+/// assert_eq!(shell_word("my splits/core.parquet"), "'my splits/core.parquet'");
+/// assert_eq!(shell_word("it's"), r"'it'\''s'");
+/// ```
+#[must_use]
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// Bytes with a binary unit: `1.5 GiB`.
 #[must_use]
 pub fn bytes(count: u64) -> String {

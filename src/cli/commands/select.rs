@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use trommel_core::text::{percent, thousands};
+use trommel_core::text::{percent, shell_word, thousands};
 use trommel_decide::parse::forms;
 use trommel_decide::selection::named;
 use trommel_pipelines::cores::Threads;
@@ -153,8 +153,10 @@ fn how_to_train(split: &SplitReport, report: &SelectReport) -> Vec<String> {
     };
     let unknown = || vec!["SHARDS".to_owned()];
     let arguments = report.arguments.clone().filter(|_| report.of_shards).unwrap_or_else(unknown);
+    // The loader gives what stands behind each `pipe:` to a shell of its own: the file is quoted for that one, and all of it for the user's.
+    let file = shell_word(file);
     let pipe = |argument: &String| format!("pipe:trommel stream {argument} --split {file}");
-    let data = arguments.iter().map(pipe).collect::<Vec<_>>().join("::");
+    let data = shell_word(&arguments.iter().map(pipe).collect::<Vec<_>>().join("::"));
     let said = match (report.of_shards, arguments == unknown()) {
         (true, true) => "   (SHARDS as the run was given them)",
         (false, _) => "   (SHARDS with the pictures)",
@@ -163,9 +165,10 @@ fn how_to_train(split: &SplitReport, report: &SelectReport) -> Vec<String> {
     let count = split.train_num_samples;
     let train = ends(".parquet").filter(|_| report.of_shards);
     let train = train.map(|table| {
+        let table = shell_word(table);
         format!("trommel train {} --split {table} --model MODEL --batch N --run DIR", arguments.join(" "))
     });
     let open_clip = "python -m open_clip_train.main --dataset-type webdataset";
-    let open_clip = format!("{open_clip} --train-data '{data}' --train-num-samples {count}{said}");
+    let open_clip = format!("{open_clip} --train-data {data} --train-num-samples {count}{said}");
     train.into_iter().chain([open_clip]).collect()
 }
