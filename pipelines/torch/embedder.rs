@@ -1,5 +1,6 @@
 //! The embedder as a service of the process, fed by all workers through one batcher: a card's thread, or a CPU's instances.
 
+use std::path::Path;
 use std::sync::Mutex;
 
 use half::f16;
@@ -29,10 +30,19 @@ pub type EmbedService = BatchService<Vec<u8>, Result<Vec<f16>, Reason>>;
 /// Neither weights nor a seed, an unknown model or precision, a device that is not there.
 pub fn settle(config: &EmbedderConfig, device: &str, threads: usize) -> Result<EncoderConfig, PipelineError> {
     if config.weights.is_none() && config.random_init.is_none() {
+        let (name, flag) = (&config.name, config.weights_flag);
+        // What open_clip does not know by its name is not published there either.
+        let is_own = name.starts_with("trommel-") || Path::new(name).extension().is_some_and(|kind| kind == "json");
+        let file = if is_own {
+            "a checkpoint of your own, .safetensors or .pt: nobody publishes weights of it by this name".to_owned()
+        } else {
+            format!(
+                "open_clip's .safetensors or .pt, which \
+                 `python -c 'import open_clip; open_clip.create_model(\"{name}\", pretrained=TAG)'` downloads"
+            )
+        };
         return Err(PipelineError::usage(format!(
-            "{} needs weights: give {} FILE (open_clip's .safetensors or .pt, which \
-             `python -c 'import open_clip; open_clip.create_model(\"{}\", pretrained=TAG)'` downloads), or --random-init SEED",
-            config.name, config.weights_flag, config.name
+            "{name} needs weights: give {flag} FILE ({file}), or --random-init SEED"
         )));
     }
     let name = device;
