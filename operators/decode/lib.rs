@@ -189,7 +189,9 @@ pub enum DecodeError {
         max_side: u32,
     },
     /// Decoding would take more memory than allowed.
-    #[error("{width} x {height} pixels need {scratch} bytes to decode, above the limit of {max_scratch_bytes}")]
+    #[error(
+        "{width} x {height} pixels need {scratch} bytes of memory to decode, above the {max_scratch_bytes} that one picture may take"
+    )]
     TooMuchScratch {
         /// Width in pixels.
         width: u64,

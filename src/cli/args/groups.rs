@@ -89,7 +89,8 @@ pub struct Reading {
     /// Keep truncated JPEGs, their rest grey
     #[arg(long, help_heading = "Reading")]
     pub load_truncated: bool,
-    /// Largest picture accepted, in pixels
+    /// Largest picture accepted, in pixels. Decoding one may take 512 MiB at most, whatever stands here: a PNG of 8-bit RGB, which takes 10
+    /// bytes a pixel, is refused above some 53 million pixels
     #[arg(long, default_value_t = DEFAULT_MAX_PIXELS, help_heading = "Reading")]
     pub max_pixels: u64,
     /// Share of rejected and lost samples, in percent, above which the exit status is 4
