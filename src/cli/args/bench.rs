@@ -51,7 +51,8 @@ pub struct BenchArgs {
     /// Samples a forward pass [default: by model and memory on a card, 16 on a CPU], or a step [default: 1024]
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=8192))]
     pub batch: Option<u16>,
-    /// Batches of the embedder on their way [default: 2 on a card, 1 on a CPU]
+    /// Batches of the embedder on their way [default: 2 on a card; on a CPU 2 for each batch that it computes side by side, 1 where it
+    /// computes one at a time, as it does where a number is given]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=16))]
     pub in_flight: Option<u16>,
     /// Time for each figure of the embedder, the join or decoding, in seconds

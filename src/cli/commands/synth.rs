@@ -17,17 +17,17 @@ pub struct SynthArgs {
     /// Folder to make the data in
     pub out: PathBuf,
     /// Number of shards
-    #[arg(long)]
-    pub shards: Option<u32>,
+    #[arg(long, default_value_t = SynthConfig::default().shards)]
+    pub shards: u32,
     /// Samples a shard
-    #[arg(long)]
-    pub samples: Option<u32>,
+    #[arg(long, default_value_t = SynthConfig::default().samples)]
+    pub samples: u32,
     /// Pictures a class in the reference set
-    #[arg(long, value_name = "N")]
-    pub reference_pictures: Option<u32>,
+    #[arg(long, value_name = "N", default_value_t = SynthConfig::default().reference_pictures_per_class)]
+    pub reference_pictures: u32,
     /// Pictures a class in each benchmark
-    #[arg(long, value_name = "N")]
-    pub benchmark_pictures: Option<u32>,
+    #[arg(long, value_name = "N", default_value_t = SynthConfig::default().benchmark_pictures_per_class)]
+    pub benchmark_pictures: u32,
     /// Seed: equal seeds give equal bytes
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -38,14 +38,13 @@ pub struct SynthArgs {
 
 /// Makes the data set.
 pub fn run(args: &SynthArgs) -> Outcome {
-    let defaults = SynthConfig::default();
     let config = SynthConfig {
-        shards: args.shards.unwrap_or(defaults.shards),
-        samples: args.samples.unwrap_or(defaults.samples),
-        reference_pictures_per_class: args.reference_pictures.unwrap_or(defaults.reference_pictures_per_class),
-        benchmark_pictures_per_class: args.benchmark_pictures.unwrap_or(defaults.benchmark_pictures_per_class),
+        shards: args.shards,
+        samples: args.samples,
+        reference_pictures_per_class: args.reference_pictures,
+        benchmark_pictures_per_class: args.benchmark_pictures,
         seed: args.seed,
-        ..defaults
+        ..SynthConfig::default()
     };
     let made = write(&args.out, &config).map_err(|error| match error {
         SynthError::Config { .. } | SynthError::Occupied { .. } => PipelineError::usage(error),
