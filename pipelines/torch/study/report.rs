@@ -81,8 +81,8 @@ fn parts(report: &StudyReport, file: &StudyFile) -> Vec<PagePart> {
         (!report.findings.is_empty()).then(|| PagePart::Table(findings(report))),
         charts(
             "Accuracy against size",
-            "Far keeps the samples nearest to the benchmark, near the farthest, random any; all end at the whole pool. Bars: standard \
-             deviation over the seeds.",
+            "Sets are called by what was pruned: far sets have lost the samples far from the benchmark and keep its nearest, near sets keep \
+             the farthest, random sets any; all end at the whole pool. Bars: standard deviation over the seeds.",
             ladders,
         ),
         charts(

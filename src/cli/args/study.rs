@@ -11,7 +11,8 @@ use super::groups::{Machine, Output, share_in_percent};
 #[command(after_help = "\
 The file says what is studied (`examples/study.toml` has all fields); its paths are relative to its folder. The same command goes on after
 anything. In a folder that was begun, seeds, ladder, core and similarity_bin may change; another setting, device or number of threads
-wants another folder.")]
+wants another folder. As in the paper, sets of the ladder are called by what was pruned: far-B-N has lost the samples far from benchmark B and keeps the N
+nearest, near-B-N keeps the N farthest, random-N any.")]
 pub struct StudyArgs {
     /// What is studied, as TOML
     #[arg(value_name = "FILE.toml")]

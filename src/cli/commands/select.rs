@@ -24,6 +24,12 @@ use crate::say::say;
 Rules are put together with and, or, minus, not, of, per, by, parentheses, and the names of earlier rules:
   --rule clean='drop-over-radius and where:aesthetic>=5'          --rule core='far:100000000 of clean'
   --rule even='random:500 per class of clean'                     --rule cell='not (where:class=dog and where:domain=sketch)'
+near and far say what is pruned, as in the paper: near is drop-over-radius, far:N is keep-nearest:N (what is far goes, the N nearest stay), near-N:N
+is keep-farthest:N, rand is random.
+where: tests a column; a row without a value, or NaN, passes none of these but !=, and so `not where:score<5` keeps it:
+  C>=T  C>T  C<=T  C<T   numbers                                  C=V  C!=V   a text as it is, or a number by its value (true is 1)
+  C~WORDS                whole words in this order, in any case: 'where:caption~\"golden retriever\"'
+Quotes keep blanks and parentheses in names and values: 'where:\"my score\">=0.5', 'keep-highest:10@\"my score\"'. `docs/select.md` says more.
 `of` asks a rule of some samples only, `per` keeps the exact number of each value of a column, `per C by W` keeps it in all, dealt to the
 values of C in proportion to their W (clusters by their complexity, which `trommel dedup` has). Columns are those of the ledger, which has no
 captions, those of --table's (img2dataset's own NNNNN.parquet have `caption`), and `folder`, the first folder in a sample's key. Ties at an exact number go to the smaller (shard, index).")]
