@@ -124,7 +124,8 @@ pub struct Embedder {
     /// Random weights from this seed instead
     #[arg(long, value_name = "SEED", conflicts_with = "embedder_weights", help_heading = "Embedder")]
     pub random_init: Option<u64>,
-    /// Identity to assume for embeddings that carry none (npy, clip-retrieval)
+    /// Model to assume for embeddings that name none (npy, clip-retrieval, DataComp), which are refused otherwise: your word that the
+    /// benchmarks' model made them
     #[arg(long, value_name = "NAME", help_heading = "Embedder")]
     pub assume_model: Option<String>,
     /// f32, bf16, f16 or f16-mixed (residual sum in f32) [default: f16 on a card, f32 on a CPU]

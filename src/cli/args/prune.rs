@@ -9,7 +9,7 @@ use super::groups::{Judging, Running};
 /// `trommel prune`.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Shards, one folder of class folders, or stored embeddings (a run of `trommel embed`, clip-retrieval's folder, DataComp's .npz, .npy)
+    /// Shards, one folder of class folders, or stored embeddings (a run of `trommel embed`, clip-retrieval's folder, DataComp's .npz, .npy: the last three with --assume-model)
     #[arg(required = true)]
     pub shards: Vec<String>,
     /// The run's folder: made, or resumed
