@@ -20,7 +20,7 @@ pub struct WatchArgs {
     /// The watch's folder: made, or gone on with; RUN/current is the newest epoch
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
-    /// Take in what is there, decide, and end: for cron and sbatch
+    /// Take in what is there, decide, and end: for cron and sbatch. No shard yet is no error: an empty epoch, status 0
     #[arg(long)]
     pub once: bool,
     /// A shard without a current _stats.json of img2dataset, and a changed list, benchmark or --config, is whole when unchanged for so long
