@@ -29,7 +29,7 @@ pub(super) enum Claim {
     Taken,
     /// When another has returned its own.
     Later,
-    /// Not in this budget, or not while those hold theirs who wait for this one.
+    /// Not in this budget, or not while those hold theirs who may wait for this one.
     Never(NoRoom),
 }
 
@@ -152,17 +152,21 @@ impl Core {
         self.shared.saturating_add(self.beside)
     }
 
-    pub(super) fn claim(&mut self, bytes: u64) -> Claim {
+    /// Claims `bytes` for a workspace that holds `held` already. Such a one never waits for another's: that may wait for this one's, or it waits
+    /// for nobody but itself.
+    pub(super) fn claim(&mut self, bytes: u64, held: u64) -> Claim {
         if bytes <= self.claimable() - self.claimed {
             self.claimed += bytes;
             self.gauge.workspace_bytes = self.claimed;
             return Claim::Taken;
         }
-        if bytes > self.claimable() || self.turn != Turn::Any { Claim::Never(self.full()) } else { Claim::Later }
+        let may_wait = held == 0 && bytes <= self.claimable() && self.turn == Turn::Any;
+        if may_wait { Claim::Later } else { Claim::Never(self.full(held)) }
     }
 
-    pub(super) fn full(&self) -> NoRoom {
-        NoRoom::Full { most_bytes: self.claimable(), held_bytes: self.claimed }
+    /// No room, as a workspace that holds `held` sees it.
+    pub(super) fn full(&self, held: u64) -> NoRoom {
+        NoRoom::Full { most_bytes: self.claimable(), held_bytes: self.claimed - held }
     }
 
     pub(super) fn unclaim(&mut self, bytes: u64) {

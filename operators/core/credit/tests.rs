@@ -150,7 +150,7 @@ fn workspaces_and_samples_share_the_budget_as_a_naive_model_says() {
                 }
                 2 => {
                     let fits = naive.claimed() + bytes <= shared + beside;
-                    assert_eq!(core.claim(bytes) == Claim::Taken, fits, "seed {seed}");
+                    assert_eq!(core.claim(bytes, 0) == Claim::Taken, fits, "seed {seed}");
                     (granted, refused) = (granted + u64::from(fits), refused + u64::from(!fits));
                     naive.claims.extend(fits.then_some((lane, bytes, false)));
                 }
@@ -225,6 +225,7 @@ fn with_turns_a_workspace_without_room_is_refused_and_the_lane_in_turn_waits_for
     mine.open(OWN_BYTES + 50).unwrap();
     let full = NoRoom::Full { most_bytes: 80, held_bytes: 50 };
     assert_eq!(credit.workspace(0).open(OWN_BYTES + 31), Err(full), "a lane that waits for ours holds the rest");
+    let full = NoRoom::Full { most_bytes: 80, held_bytes: 0 };
     assert_eq!(mine.grow(OWN_BYTES + 81), Err(full));
     mine.grow(OWN_BYTES + 60).unwrap();
     assert_eq!(credit.gauge().workspace_bytes, 60);
@@ -239,6 +240,24 @@ fn with_turns_a_workspace_without_room_is_refused_and_the_lane_in_turn_waits_for
     assert_eq!(waiter.join().unwrap(), Err(NoRoom::Stopped));
     drop((mine, sample));
     assert_eq!((credit.gauge().workspace_bytes, credit.gauge().used_bytes), (0, 0));
+}
+
+/// A shard may begin with a frame that holds nothing: its reader asks a second time before a byte is out.
+#[test]
+fn a_workspace_that_holds_something_waits_for_no_other() {
+    let (credit, stop) = credit(100, 2, 0);
+    let _waits = credit.on_waiting(move || stop.request()); // where it waits after all, it comes back as stopped
+    let mut mine = credit.workspace(0);
+    mine.open(OWN_BYTES + 60).unwrap();
+    let full = |held_bytes| Err(NoRoom::Full { most_bytes: 100, held_bytes });
+    assert_eq!(mine.open(OWN_BYTES + 110), full(0), "it would wait for itself");
+    let mut others = credit.workspace(1);
+    others.open(OWN_BYTES + 30).unwrap();
+    assert_eq!(others.open(OWN_BYTES + 50), full(60), "each would wait for the other");
+    assert_eq!(mine.open(OWN_BYTES + 80), full(30), "each would wait for the other");
+    drop(others);
+    mine.open(OWN_BYTES + 80).unwrap();
+    assert_eq!(credit.gauge().workspace_bytes, 80);
 }
 
 #[test]

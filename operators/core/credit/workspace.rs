@@ -12,6 +12,8 @@
 //! - *Lanes take turns*: all their shards are open at once and wait for one another. Who finds no room is refused; and the lane in
 //!   turn does not wait for samples of others, which wait for it: for that long both stand beside each other.
 //!
+//! Either way nobody waits for the room of others who holds some: two such readers would wait for each other, and one for itself.
+//!
 //! What each reader may always use is set aside with its buffers ([`OWN_BYTES`]) and asks for nothing.
 
 use std::sync::PoisonError;
@@ -43,7 +45,7 @@ impl Workspace {
     }
 
     /// Makes it large enough for a decompressor of `bytes`, before the shard's first byte is out; blocks until that is there. Ask
-    /// while the reader holds no sample.
+    /// while the reader holds no sample. One that is not empty any more waits for samples only.
     ///
     /// # Errors
     /// [`NoRoom`] where it cannot be there, or the run stops first.
@@ -60,7 +62,7 @@ impl Workspace {
                 break Err(NoRoom::Stopped);
             }
             if !claimed {
-                match core.claim(more) {
+                match core.claim(more, self.bytes) {
                     Claim::Taken => claimed = true,
                     Claim::Later => {}
                     Claim::Never(full) => break Err(full),
@@ -96,9 +98,9 @@ impl Workspace {
         let more = self.missing(bytes);
         let Some((credit, _)) = self.of.as_ref().filter(|_| more > 0) else { return Ok(()) };
         let mut core = locked(&credit.inner.core);
-        match core.claim(more) {
+        match core.claim(more, self.bytes) {
             Claim::Taken => self.bytes += more,
-            Claim::Later => return Err(core.full()),
+            Claim::Later => return Err(core.full(self.bytes)),
             Claim::Never(full) => return Err(full),
         }
         Ok(())

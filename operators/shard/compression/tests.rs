@@ -138,6 +138,44 @@ fn a_decoder_takes_what_each_frame_needs_out_of_its_readers_workspace() {
     }
 }
 
+/// The start of an xz stream whose blocks are empty, each with a dictionary of `2^log` bytes (the .xz file format 1.2.0, 2.1.1 and 3).
+fn empty_blocks(logs: [u8; 2]) -> Vec<u8> {
+    let checked = |bytes: &[u8], from: usize| {
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[from..]);
+        [bytes, &crc.sum().to_le_bytes()[..]].concat()
+    };
+    let block = |log: u8| {
+        let header = checked(&[2, 0, 0x21, 1, 2 * (log - 12), 0, 0, 0], 0);
+        [&header[..], &[0; 4], &[0; 4]].concat() // the end of its LZMA2 data, padded; the CRC32 of nothing
+    };
+    [checked(&[0xfd, b'7', b'z', b'X', b'Z', 0, 0, 1], 6), block(logs[0]), block(logs[1])].concat()
+}
+
+/// Until a plain byte is out a reader may wait for memory, but not for what it has taken itself.
+#[test]
+fn an_empty_frame_keeps_nobody_waiting() {
+    use trommel_core::credit::{Credit, CreditConfig};
+    use trommel_core::stop::Stop;
+    // A frame by RFC 8878: its window, then one raw block of no bytes, the last.
+    let empty = |log: u8| vec![0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3, 1, 0, 0];
+    for (bytes, what) in [([empty(23), empty(24)].concat(), "zstd window"), (empty_blocks([23, 24]), "xz dictionary")] {
+        let stop = Stop::new();
+        let budget_bytes = (12 << 20) - 1;
+        let credit = Credit::new(CreditConfig { budget_bytes, lanes: 1, quantum_bytes: 0 }, stop.clone());
+        let _waits = credit.on_waiting(move || stop.request()); // where it waits after all, it comes back as stopped
+        let (raw, meter) = Metered::new(Box::new(Cursor::new(bytes)), None);
+        let workspace = credit.workspace(0);
+        let mut reader = decompress(raw, meter.clone(), &CompressionLimits::default(), workspace).unwrap().0;
+        assert!(reader.read_to_end(&mut Vec::new()).is_err());
+        let said = meter.failure().unwrap();
+        let expected = format!(
+            "its {what} needs 16777216 bytes of memory, and --memory leaves 12582911 for all readers together, of which others hold 0"
+        );
+        assert!(said.starts_with(&expected), "{said}");
+    }
+}
+
 /// What Python's `lzma` writes: two streams, every check, presets up to 9, `.lzma`, and a dictionary of 256 MiB.
 #[test]
 fn peer_python_lzma() {
