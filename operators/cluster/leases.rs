@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  readers of process i ─▶ ClusterLeases ── Lease ─▶ LeaseServer (process 0) ◀─ ClusterLeases ◀─ readers of process 0
-//!                              ▲  Grant, NoMore, Drain ──┘
+//!                              ▲  Grant, NoMore ──┘
 //! ```
 //!
 //! A process asks only when one of its readers wants a shard, and never for more shards than readers wait: a slow process
@@ -14,6 +14,8 @@
 //!    that no reader has taken yet holds the floor, and `NoMore` comes behind the last grant.
 //! 3. At most `max_open_shards` shards of a process are leased, or asked for, and not yet committed.
 //! 4. A reader that was told to wait is woken by whatever may change that.
+//! 5. Nobody gets a lease once process 0 has drained; a process that drains before ends by itself. Leases tell nobody of it: whoever winds the run down
+//!    tells all processes ([`Message::Drain`]), and each drains its own.
 //!
 //! One server and one client a process at a time: the messages bear no name.
 
@@ -32,7 +34,6 @@ struct Queue {
     waiting: VecDeque<u64>,
     /// Leased and not committed, by process.
     open: Vec<HashSet<u64>>,
-    drained: bool,
 }
 
 /// Process 0's queue of shards.
@@ -47,7 +48,7 @@ impl LeaseServer {
     pub fn new(wanted: impl IntoIterator<Item = u64>, control: &Control) -> Arc<Self> {
         let wanted: BTreeSet<u64> = wanted.into_iter().collect();
         let open = vec![HashSet::new(); control.processes()];
-        let queue = Queue { waiting: wanted.into_iter().collect(), open, drained: false };
+        let queue = Queue { waiting: wanted.into_iter().collect(), open };
         let server = Arc::new(Self { queue: Mutex::new(queue), control: control.clone(), wakers: Wakers::default() });
         if server.waiting_shards() == 0 {
             control.broadcast(Message::NoMore);
@@ -61,7 +62,6 @@ impl LeaseServer {
         match message {
             Message::Lease => self.grant(from),
             Message::Committed { ordinal, .. } => self.committed(from, *ordinal),
-            Message::Drain => self.drain(),
             _ => return false,
         }
         true
@@ -71,8 +71,7 @@ impl LeaseServer {
     fn grant(&self, to: usize) {
         let mut queue = locked(&self.queue);
         let Some((ordinal, floor)) = queue.lease(to) else {
-            let word = if queue.drained { Message::Drain } else { Message::NoMore };
-            return self.control.send(to, word);
+            return self.control.send(to, Message::NoMore);
         };
         self.control.send(to, Message::Grant { ordinal, floor: floor.unwrap_or(ordinal + 1) });
         self.after(queue.waiting.is_empty());
@@ -101,13 +100,7 @@ impl LeaseServer {
 
     /// Nobody gets another lease.
     pub fn drain(&self) {
-        let mut queue = locked(&self.queue);
-        if !queue.drained {
-            queue.drained = true;
-            queue.waiting.clear();
-            self.control.broadcast(Message::Drain);
-        }
-        drop(queue);
+        locked(&self.queue).waiting.clear();
         self.wakers.wake_all();
     }
 
@@ -125,10 +118,6 @@ impl LeaseServer {
 
     fn floor(&self) -> Option<u64> {
         locked(&self.queue).waiting.front().copied()
-    }
-
-    fn is_drained(&self) -> bool {
-        locked(&self.queue).drained
     }
 }
 
@@ -203,7 +192,6 @@ impl ClusterLeases {
                 }
             }
             Message::NoMore => local.no_more = true,
-            Message::Drain => local.drain(),
             _ => return false,
         }
         drop(local);
@@ -232,20 +220,13 @@ impl ClusterLeases {
         self.wakers.wake_all();
     }
 
-    /// Nobody in any process gets another lease; shards that are being read are finished.
+    /// This process gets no other lease, and where it is process 0 nobody does; shards that are being read are finished.
     pub fn drain(&self) {
         locked(&self.local).drain();
-        match &self.server {
-            Some(server) => server.drain(),
-            None => self.control.send(0, Message::Drain),
+        if let Some(server) = &self.server {
+            server.drain();
         }
         self.wakers.wake_all();
-    }
-
-    /// Whether somebody has drained.
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        locked(&self.local).drained || self.server.as_ref().is_some_and(|server| server.is_drained())
     }
 
     /// Shards that are leased and not yet committed.

@@ -36,7 +36,7 @@ pub enum Message {
         /// It was given up.
         failed: bool,
     },
-    /// No more leases for anybody; shards that are being read are finished.
+    /// Everybody winds down: begins nothing new, and finishes what was begun.
     Drain,
     /// Everybody stops.
     Stop,
