@@ -172,9 +172,14 @@ impl Acceptor {
         }
     }
 
+    /// Looks at who has come, whatever is wrong with somebody else.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&mut Arrivals) -> T) -> T {
+        look(&mut locked(&self.admission.arrivals))
+    }
+
     /// The last caller of another run or version, a line.
     pub(super) fn last_refused(&self) -> Option<String> {
-        locked(&self.admission.arrivals).last_refused.clone()
+        self.look(|arrivals| arrivals.last_refused.clone())
     }
 
     /// From now on nobody else belongs here.

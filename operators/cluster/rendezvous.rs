@@ -41,6 +41,24 @@ pub(super) struct Met {
     pub(super) acceptor: Option<Acceptor>,
 }
 
+impl Met {
+    /// Nobody yet.
+    fn nobody(config: &ClusterConfig) -> Self {
+        let none = || (0..config.processes).map(|_| None).collect::<Vec<Option<TcpStream>>>();
+        let nowhere = IpAddr::from(Ipv4Addr::LOCALHOST);
+        Self {
+            controls: none(),
+            timely: none(),
+            asks: none(),
+            serves: none(),
+            addresses: vec![config.coordinator.clone(); config.processes],
+            local: nowhere,
+            coordinator: nowhere,
+            acceptor: None,
+        }
+    }
+}
+
 struct Start<'a> {
     config: &'a ClusterConfig,
     hello: Hello,
@@ -56,18 +74,7 @@ pub(super) fn meet(
     samples: bool,
 ) -> Result<Met, ClusterError> {
     config.check()?;
-    let none = || (0..config.processes).map(|_| None).collect::<Vec<Option<TcpStream>>>();
-    let nowhere = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let met = Met {
-        controls: none(),
-        timely: none(),
-        asks: none(),
-        serves: none(),
-        addresses: vec![config.coordinator.clone(); config.processes],
-        local: nowhere,
-        coordinator: nowhere,
-        acceptor: None,
-    };
+    let met = Met::nobody(config);
     let hello = Hello::new(config, agreement, samples);
     let mut start = Start { config, hello, deadline: Instant::now() + config.start_timeout, met };
     let done = match (config.processes, config.process) {
@@ -216,7 +223,10 @@ impl Start<'_> {
             acceptor.started();
         }
         let streams = [&self.met.controls, &self.met.timely, &self.met.asks, &self.met.serves];
-        debug_assert!(streams[..2].iter().all(|streams| streams.iter().flatten().count() == all - 1));
+        let needed = &streams[..if self.hello.samples { 4 } else { 2 }];
+        if needed.iter().any(|streams| streams.iter().flatten().count() != all - 1) {
+            return Err(ClusterError::Used("a connection of the start was never made"));
+        }
         for stream in streams.into_iter().flatten().flatten() {
             let blocking = stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(None));
             blocking.map_err(ClusterError::system("a connection"))?;
@@ -249,13 +259,11 @@ impl Start<'_> {
         })
     }
 
+    /// The connections of this kind that have come, by process. A caller that was refused after all had come is no reason to lose them.
     fn take(&self, kind: ConnectionKind) -> Vec<Option<Arrival>> {
         let Some(acceptor) = &self.met.acceptor else { return Vec::new() };
         let all = 0..self.config.processes;
-        let taken = acceptor.wait(self.deadline, |arrivals| {
-            Some(Ok(all.clone().map(|process| arrivals.take(process, kind)).collect()))
-        });
-        taken.and_then(Result::ok).unwrap_or_default()
+        acceptor.look(|arrivals| all.map(|process| arrivals.take(process, kind)).collect())
     }
 
     fn call<'a>(&'a self, process: usize, address: &'a str) -> Call<'a> {
@@ -289,5 +297,34 @@ fn told(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "its connection ended".into(),
         io::ErrorKind::TimedOut => "it did not say in time that all are there".into(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::handshake::greet;
+
+    #[test]
+    fn a_caller_that_is_refused_when_all_have_come_loses_none_of_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let [first, second] = [0, 1].map(|process| ClusterConfig::new(2, process, &address, "test"));
+        let [hello, caller] = [&first, &second].map(|config| Hello::new(config, &Agreement::default(), false));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut met = Met::nobody(&first);
+        met.acceptor = Some(Acceptor::open(listener, hello.clone(), first.secret.clone()).unwrap());
+        let start = Start { config: &first, hello, deadline, met };
+        let greets = || greet(&TcpStream::connect(&address).unwrap(), &caller, &second.secret, 0, "", deadline);
+        greets().unwrap();
+        start.gather(&[ConnectionKind::Control]).unwrap();
+        assert!(greets().is_err(), "its number is taken");
+        let acceptor = start.met.acceptor.as_ref().unwrap();
+        while acceptor.look(|arrivals| arrivals.trouble.is_none()) {
+            std::thread::yield_now();
+        }
+        let taken = start.take(ConnectionKind::Control);
+        assert!(matches!(taken[..], [None, Some(_)]), "{taken:?}");
     }
 }
