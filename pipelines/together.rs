@@ -291,7 +291,8 @@ fn meet(
     let on_loss = Arc::new(move |loss: &Loss| ends.lost(loss));
     Cluster::join(config, listener, &agreement, moves_samples, on_loss).map(Arc::new).map_err(|error| match error {
         ClusterError::Lost(loss) => ending.lost(&loss),
-        // Who is late may come next time; everything else wants a change first.
+        // Who is late may come next time, and so may who is too early; everything else wants a change first.
+        ClusterError::Refused { ref difference, .. } if difference.passes() => PipelineError::lost(error),
         ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
             PipelineError::lost(error)
         }

@@ -333,7 +333,10 @@ impl Admission {
         if let Place::Taken(first, _) = place {
             let called = format!("{} is at {first}", hello.process);
             let caller = format!("{} at {from}", hello.process);
-            return Err(Difference { what: "process number twice".into(), called, caller });
+            // At the start both are there. Later the first may be gone without a word, and its supervisor faster than the heartbeat.
+            let has_begun = self.started.load(Ordering::SeqCst);
+            let what = if has_begun { Difference::STILL_TAKEN } else { "process number twice" };
+            return Err(Difference { what: what.into(), called, caller });
         }
         *place = Place::Taken(from, None);
         Ok(())

@@ -31,6 +31,17 @@ pub struct Difference {
     pub caller: String,
 }
 
+impl Difference {
+    /// What differs where a process of a run that has begun comes a second time.
+    pub(super) const STILL_TAKEN: &str = "its place is still taken";
+
+    /// Whether the same may work later, with nothing changed: whoever had this process's place may be gone, and the others have not noticed yet.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.what == Self::STILL_TAKEN
+    }
+}
+
 /// Why a process cannot work with others.
 #[derive(Debug, Error)]
 pub enum ClusterError {
