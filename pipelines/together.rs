@@ -102,14 +102,18 @@ impl Together {
     /// own. All processes call it at the same time, and learn in `phase` where they meet.
     pub fn beside(&self, name: &str, phase: Phase, workers: usize, stop: &Stop) -> Result<Self, PipelineError> {
         let (Some(cluster), Some(seat)) = (&self.cluster, &self.seat) else { return Ok(self.by_itself()) };
-        let (mut listener, mut port) = (None, 0);
-        if self.rank() == 0 {
-            let bound = TcpListener::bind((cluster.local_host().as_str(), 0)).map_err(PipelineError::failed)?;
-            port = bound.local_addr().map_err(PipelineError::failed)?.port();
-            listener = Some(bound);
-        }
-        let port = self.gather(phase, port)?.swap_remove(0);
-        let host: IpAddr = cluster.coordinator_host().parse().map_err(PipelineError::failed)?;
+        // Wherever process 0 was reached before, it is to be reached again.
+        let listener = match self.rank() {
+            0 => Some(TcpListener::bind((cluster.listening_host(), 0)).map_err(PipelineError::failed)?),
+            _ => None,
+        };
+        let address = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(PipelineError::failed)?;
+        let mine = (cluster.local_host(), address.map_or(0, |address| address.port()));
+        let (first, port) = self.gather(phase, mine)?.swap_remove(0);
+        let ip = |host: &str| host.parse::<IpAddr>().map_err(PipelineError::failed);
+        let known = ip(&cluster.coordinator_host())?;
+        // On process 0's host its name may mean the loopback. Who calls it there listens there too, where no other host finds it.
+        let host = if known.is_loopback() { ip(&first)? } else { known };
         let (coordinator, run_id) = (SocketAddr::new(host, port).to_string(), format!("{} {name}", seat.config.run_id));
         let config = ClusterConfig { coordinator, run_id, listen: None, ..seat.config.clone() };
         let cluster = meet(&config, listener, workers, true, &seat.ending)?;
@@ -332,3 +336,7 @@ fn share_stop(control: &Control, stop: &Stop, ending: &Arc<Ending>) -> Vec<Regis
         }),
     ]
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

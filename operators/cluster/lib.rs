@@ -103,6 +103,7 @@ pub struct Cluster {
     control: Control,
     timely: Mutex<Option<Sockets>>,
     samples: Mutex<Option<(Sockets, Sockets)>>,
+    listening: IpAddr,
     local: IpAddr,
     coordinator: IpAddr,
     _acceptor: Option<acceptor::Acceptor>,
@@ -136,6 +137,7 @@ impl Cluster {
             control,
             timely: Mutex::new(Some(met.timely)),
             samples: Mutex::new(samples.then_some((met.asks, met.serves))),
+            listening: met.listening,
             local: met.local,
             coordinator: met.coordinator,
             _acceptor: met.acceptor,
@@ -152,6 +154,12 @@ impl Cluster {
     #[must_use]
     pub fn processes(&self) -> usize {
         self.control.processes()
+    }
+
+    /// The host (an IP address) at which this process listens: unspecified (`0.0.0.0`, `::`) where it does so at all its addresses.
+    #[must_use]
+    pub fn listening_host(&self) -> String {
+        self.listening.to_string()
     }
 
     /// The host (an IP address) at which the others reach this process.

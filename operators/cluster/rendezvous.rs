@@ -35,6 +35,8 @@ pub(super) struct Met {
     pub(super) serves: Vec<Option<TcpStream>>,
     /// Where everybody listens.
     pub(super) addresses: Vec<String>,
+    /// Where this process listens; unspecified where that is at all its addresses.
+    pub(super) listening: IpAddr,
     pub(super) local: IpAddr,
     pub(super) coordinator: IpAddr,
     /// Keeps refusing callers.
@@ -52,6 +54,7 @@ impl Met {
             asks: none(),
             serves: none(),
             addresses: vec![config.coordinator.clone(); config.processes],
+            listening: nowhere,
             local: nowhere,
             coordinator: nowhere,
             acceptor: None,
@@ -109,6 +112,7 @@ impl Start<'_> {
             None => config.listen.as_deref().map_or_else(|| listen_as_coordinator(&config.coordinator), listen)?,
         };
         let own = listener.local_addr().map_err(ClusterError::system("the listener"))?;
+        self.met.listening = own.ip();
         self.met.acceptor = Some(Acceptor::open(listener, self.hello.clone(), config.secret.clone())?);
         self.gather(&[ConnectionKind::Control])?;
         let arrivals = self.take(ConnectionKind::Control);
@@ -162,6 +166,7 @@ impl Start<'_> {
             Ok(Hello { listen: Some(address.to_string()), ..hello.clone() })
         })?;
         let own = listener.ok_or(ClusterError::Used("no listener was made"))?;
+        self.met.listening = own.local_addr().map_err(ClusterError::system("the listener"))?.ip();
         self.met.acceptor = Some(Acceptor::open(own, self.hello.clone(), config.secret.clone())?);
         self.met.coordinator = control.peer_addr().map_err(ClusterError::system("a connection"))?.ip();
         let until = Instant::now() + config.start_timeout + LATER;

@@ -31,13 +31,11 @@ pub(crate) fn group(together: &Together, cluster: &Cluster, device: Device) -> R
         _ => None,
     };
     let port = serves.as_ref().map_or(0, |(_, port)| *port);
-    let ports = together.gather(Phase::RankStore, port)?;
+    // It listens at that address alone, be it not the one that this process has found process 0 at.
+    let (first, port) = together.gather(Phase::RankStore, (host.clone(), port))?.swap_remove(0);
     let store = match serves {
         Some((store, _)) => store,
-        None => {
-            let port = ports.first().copied().unwrap_or(0);
-            Store::connect(&cluster.coordinator_host(), port, ranks, COLLECTIVE_TIMEOUT).map_err(failed)?
-        }
+        None => Store::connect(&first, port, ranks, COLLECTIVE_TIMEOUT).map_err(failed)?,
     };
     let group = match device {
         Device::Cuda(number) => {
