@@ -44,6 +44,8 @@ phases! {
     Training = "training",
     /// Where the store of the ranks listens.
     RankStore = "store",
+    /// Each has counted its passes to their end.
+    PassesOver = "passes over",
     /// What each has judged, once a prune or a training is over.
     Finished = "finished",
     /// Whether anybody of a watch was told to stop.

@@ -22,6 +22,7 @@ use crate::trainer_reach::Trained;
 use crate::trainer_setup::{Prepared, assemble};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::irregular_turns::IrregularTurns;
+use trommel_pipelines::phase::Phase;
 
 /// A batch's pass, turns before it and whether it ends the pass; the place after it; this rank's rows.
 type Mine = ((u32, u64, bool), Cursor, Vec<Held<TrainSample>>);
@@ -133,6 +134,7 @@ pub(crate) fn start(
     let captions = setting.model.captions().map_err(PipelineError::usage)?;
     let (size, device) = (setting.model.preprocess().size as usize, trainer.device());
     let (order, trained, names) = (batches.order.service().clone(), batches.trained.clone(), batches.names.clone());
+    let cluster = setting.together.cluster().cloned();
     let (ends_run, progress) = (EndsRun(batches.order.clone(), setting.stop.clone()), setting.progress.clone());
     spawn_trainer(move || {
         let done = run_trainer(
@@ -152,6 +154,10 @@ pub(crate) fn start(
         if logging.passes.is_some() && done.as_ref().is_ok_and(|done| done.outcome == RunEnd::Complete) {
             // What lies behind the last batch of the last pass is counted too.
             let _over = order.next_batch(batch);
+        }
+        if let Some(cluster) = cluster.filter(|_| logging.passes.is_some() && done.is_ok()) {
+            // Who ends the run stops the others too, whose orders may not have come so far. One that failed, or is lost, ends all of them anyway.
+            let _ended = cluster.control().barrier(Phase::PassesOver.name(), "");
         }
         done
     })
