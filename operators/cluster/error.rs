@@ -33,7 +33,7 @@ pub struct Difference {
 
 impl Difference {
     /// What differs where a process of a run that has begun comes a second time.
-    pub(super) const STILL_TAKEN: &str = "its place is still taken";
+    pub(super) const STILL_TAKEN: &'static str = "its place is still taken";
 
     /// Whether the same may work later, with nothing changed: whoever had this process's place may be gone, and the others have not noticed yet.
     #[must_use]
