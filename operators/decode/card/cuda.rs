@@ -183,10 +183,19 @@ impl Cuda {
 
     fn synchronise(&self) -> Result<(), CardError> {
         // SAFETY: the event and the stream live.
-        unsafe {
-            driver::event::record(self.done, self.stream).map_err(failed("cuEventRecord"))?;
-            sys::cuEventSynchronize(self.done).result().map_err(failed("cuEventSynchronize"))
-        }
+        unsafe { finish(self.stream, self.done) }
+    }
+}
+
+/// Waits for what is on a stream.
+///
+/// # Safety
+/// The stream and the event live.
+unsafe fn finish(stream: CUstream, done: CUevent) -> Result<(), CardError> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        driver::event::record(done, stream).map_err(failed("cuEventRecord"))?;
+        sys::cuEventSynchronize(done).result().map_err(failed("cuEventSynchronize"))
     }
 }
 
@@ -200,8 +209,10 @@ impl Engine for Cuda {
     }
 
     fn decode(&mut self, jobs: &[Job<'_>]) -> Result<Vec<bool>, CardError> {
-        let (arena, stream) = (self.arena, self.stream.cast());
-        self.decoder.as_mut().map_or_else(|| Ok(vec![false; jobs.len()]), |it| it.decode(jobs, arena, stream))
+        let (arena, stream, done) = (self.arena, self.stream, self.done);
+        let Some(decoder) = &mut self.decoder else { return Ok(vec![false; jobs.len()]) };
+        // SAFETY: the event and the stream live.
+        decoder.decode(jobs, arena, stream.cast(), || unsafe { finish(stream, done) })
     }
 
     fn run(&mut self, bytes: u64, launches: &[Launch]) -> Result<(), CardError> {
@@ -236,10 +247,12 @@ impl Engine for Cuda {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
+        // SAFETY: the stream lives.
+        let _done = unsafe { driver::stream::synchronize(self.stream) };
+        // The engines may have written until here, with its state and into the arena.
         self.decoder = None;
         // SAFETY: each was given by the driver, and goes once, when nothing is under way.
         unsafe {
-            let _done = driver::stream::synchronize(self.stream);
             let _freed = driver::free_sync(self.arena);
             let _gone = driver::event::destroy(self.done);
             let _gone = driver::stream::destroy(self.stream);

@@ -132,20 +132,28 @@ impl Decoder {
     }
 
     /// Decodes jobs into the arena that begins at `arena` on the card, and says which came out. `stream` is idle before, and the
-    /// engines write without waiting for it; what is put on it later waits for them.
+    /// engines write without waiting for it; what is put on it later waits for them, and so does `finish`.
     ///
     /// # Errors
     /// What is no picture's fault.
-    pub fn decode(&mut self, jobs: &[Job<'_>], arena: u64, stream: *mut c_void) -> Result<Vec<bool>, CardError> {
+    pub fn decode(
+        &mut self,
+        jobs: &[Job<'_>],
+        arena: u64,
+        stream: *mut c_void,
+        finish: impl FnMut() -> Result<(), CardError>,
+    ) -> Result<Vec<bool>, CardError> {
         let taken: Vec<usize> = (0..jobs.len()).filter(|&at| self.takes(&jobs[at])).collect();
         let mut decoded = vec![false; jobs.len()];
-        in_halves(&taken, &mut decoded, |at| {
+        let batch = |at: &[usize]| {
             // A failed batch leaves the state to be initialised anew.
             self.batch(jobs, at, arena, stream).inspect_err(|_| self.batch = 0)
-        })?;
+        };
+        in_halves(&taken, &mut decoded, batch, finish)?;
         Ok(decoded)
     }
 
+    /// Hands a batch over. Nothing may be under way: nvJPEG wants every batch to be over before its state is initialised.
     fn batch(&mut self, jobs: &[Job<'_>], at: &[usize], arena: u64, stream: *mut c_void) -> Result<(), CardError> {
         if self.batch != at.len() {
             let count = c_int::try_from(at.len()).unwrap_or(c_int::MAX);
