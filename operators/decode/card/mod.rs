@@ -101,7 +101,7 @@ const ARENA_BYTES: u64 = 768 << 20;
 /// Bytes of descriptors and tables of a group.
 const UPLOAD_BYTES: u64 = 32 << 20;
 
-/// What nvJPEG takes for itself in a lane, on the card and pinned.
+/// What nvJPEG takes for itself in a lane, on the card and pinned. The card's part is taken when the lane starts, for a group of 640 x 480.
 const NVJPEG_CARD_BYTES: u64 = 512 << 20;
 const NVJPEG_HOST_BYTES: u64 = 128 << 20;
 

@@ -10,7 +10,7 @@ use libloading::Library;
 
 use super::CardError;
 use super::halves::in_halves;
-use super::lane::Job;
+use super::lane::{GROUP, Job};
 
 /// `NVJPEG_BACKEND_HARDWARE`: the card's JPEG engines (A100, H100 and later). The other back ends decode on the multiprocessors, by another
 /// inverse DCT: a few values of a picture are 1 away.
@@ -18,6 +18,12 @@ const ENGINES: c_int = 3;
 
 /// `NVJPEG_OUTPUT_YUV`: planes as they are stored.
 const OUTPUT_YUV: c_int = 1;
+
+/// `NVJPEG_CSS_444`: the sampling that takes most memory, so that one allocation serves pictures of every sampling.
+const CSS_444: c_int = 0;
+
+/// Width and height of the pictures that memory is taken for at the start. Larger ones make the library take more when they come.
+const EXPECTED_SIZE: [c_int; 2] = [640, 480];
 
 type Handle = *mut c_void;
 type State = *mut c_void;
@@ -44,6 +50,8 @@ struct Api {
     initialize: unsafe extern "C" fn(Handle, State, c_int, c_int, c_int) -> c_int,
     decode: unsafe extern "C" fn(Handle, State, *const *const c_uchar, *const usize, *mut Image, *mut c_void) -> c_int,
     property: unsafe extern "C" fn(c_int, *mut c_int) -> c_int,
+    /// Older libraries have no such function.
+    pre_allocate: Option<unsafe extern "C" fn(Handle, State, c_int, c_int, c_int, c_int, c_int) -> c_int>,
 }
 
 impl Api {
@@ -75,6 +83,7 @@ impl Api {
                 initialize: *library.get(b"nvjpegDecodeBatchedInitialize\0")?,
                 decode: *library.get(b"nvjpegDecodeBatched\0")?,
                 property: *library.get(b"nvjpegGetProperty\0")?,
+                pre_allocate: library.get(b"nvjpegDecodeBatchedPreAllocate\0").ok().map(|function| *function),
             }
         };
         std::mem::forget(library);
@@ -128,7 +137,20 @@ impl Decoder {
             check("nvjpegJpegStateCreate", (api.state_create)(decoder.handle, &raw mut decoder.state))?;
             check("nvjpegJpegStreamCreate", (api.stream_create)(decoder.handle, &raw mut decoder.parser))?;
         }
+        decoder.take_memory();
         Ok(decoder)
+    }
+
+    /// Takes the memory of a whole group now. Otherwise pictures of varying sizes make nvJPEG free and allocate during the run, and each
+    /// of that waits for the whole card. It is a hint: without it batches come out all the same.
+    fn take_memory(&self) {
+        let Some(pre_allocate) = self.api.pre_allocate else { return };
+        let (count, [width, height]) = (c_int::try_from(GROUP).unwrap_or(c_int::MAX), EXPECTED_SIZE);
+        // SAFETY: handle and state live. The engines' back end is the one that this function is for.
+        let status = unsafe { pre_allocate(self.handle, self.state, count, width, height, CSS_444, OUTPUT_YUV) };
+        if let Err(error) = check("nvjpegDecodeBatchedPreAllocate", status) {
+            tracing::debug!("{error}; nvJPEG takes memory as pictures come");
+        }
     }
 
     /// Decodes jobs into the arena that begins at `arena` on the card, and says which came out. `stream` is idle before, and the
