@@ -12,8 +12,9 @@ use cudarc::driver::sys::{self, CUcontext, CUdeviceptr, CUevent, CUevent_flags, 
 use cudarc::nvrtc;
 
 use super::CardError;
+use super::grids::BLOCK;
 use super::lane::{Engine, Job};
-use super::layout::{BLOCK, Kernel, Launch, Room};
+use super::layout::{Kernel, Launch, Room};
 use super::nvjpeg::Decoder;
 
 /// What a card's threads are called.

@@ -7,13 +7,11 @@
 
 use std::ops::Range;
 
+use super::grids::{Extent, Run, blocks, runs};
 use super::plan::{Prepared, ViewPlan};
 
 /// Everything begins at a multiple of this.
 const ALIGNED: u64 = 256;
-
-/// Threads of a block, as the kernels count on.
-pub(super) const BLOCK: u32 = 128;
 
 /// Bytes of a descriptor of each kind: the structs of `kernels.cu`, of 64-bit fields only.
 const PICTURE_BYTES: u64 = 18 * 8;
@@ -43,7 +41,7 @@ impl Kernel {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Launch {
     pub kernel: Kernel,
-    /// Where its descriptors lie.
+    /// Where its descriptors begin.
     pub descriptors: u64,
     pub grid: [u32; 3],
 }
@@ -162,6 +160,7 @@ pub(super) struct Layout {
     pub views: Vec<[Option<Range<u64>>; 2]>,
     /// The bytes of all views, which go back to the host.
     pub download: Range<u64>,
+    /// A kernel's launches stand together, and the kernels in their order.
     pub launches: Vec<Launch>,
 }
 
@@ -204,32 +203,58 @@ pub(super) fn lay_out(pictures: &[&Prepared], upload: &mut [u8], whole: bool) ->
         pictures.iter().map(|picture| picture.views.each_ref().map(|view| view.as_ref().map(&mut out))).collect();
     let download = first_out..cursor.0;
 
-    let (mut colour, mut rows, mut size) = ([0, 0], 0, 0);
-    let mut number = 0;
-    for (at, picture) in pictures.iter().enumerate() {
-        let region = if whole { [0, 0, picture.width, picture.height] } else { picture.looks_at() };
-        colour = [colour[0].max(region[2] - region[0]), colour[1].max(region[3] - region[1])];
-        describe_picture(picture, &planes[at], region, rgb[at].start, picture_at + at as u64 * PICTURE_BYTES, upload);
-        for (view, out) in picture.views.iter().zip(&outs[at]) {
-            let (Some(view), Some(out)) = (view, out) else { continue };
-            (rows, size) = (rows.max(view.rows().1), size.max(view.size()));
-            let places =
-                Places { rgb: rgb[at].start, tables: tables[number], between: between[number], out: out.start };
-            describe_view(picture, view, &places, view_at + number as u64 * VIEW_BYTES, upload);
-            number += 1;
-        }
-    }
-    let mut launches = Vec::new();
-    let mut launch = |kernel, descriptors, columns: u32, rows: u32, count: usize| {
-        if columns > 0 && rows > 0 {
-            let grid = [columns.div_ceil(BLOCK), rows, u32::try_from(count).unwrap_or(0)];
-            launches.push(Launch { kernel, descriptors, grid });
-        }
+    let region = |at: usize| {
+        let picture = pictures[at];
+        if whole { [0, 0, picture.width, picture.height] } else { picture.looks_at() }
     };
-    launch(Kernel::Colour, picture_at, colour[0], colour[1], pictures.len());
-    launch(Kernel::Rows, view_at, size, rows, number);
-    launch(Kernel::Columns, view_at, size * 3, size, number);
+    let regions: Vec<[u32; 4]> = (0..pictures.len()).map(region).collect();
+    let extent = |&at: &usize| {
+        let [left, top, right, bottom] = regions[at];
+        [right - left, bottom - top]
+    };
+    // Descriptors lie in an order of their own, in which those of like size are neighbours; all else lies as the pictures came.
+    let by_size = sorted(pictures.len(), |at| blocks(extent(at)));
+    for (&at, place) in by_size.iter().zip((picture_at..).step_by(PICTURE_BYTES as usize)) {
+        describe_picture(pictures[at], &planes[at], regions[at], rgb[at].start, place, upload);
+    }
+    let mut launches = launches_over(Kernel::Colour, (picture_at, PICTURE_BYTES), by_size.iter().map(extent));
+
+    let of_pictures = pictures.iter().zip(&rgb).zip(&outs);
+    let described: Vec<(&Prepared, &ViewPlan, Places)> = of_pictures
+        .flat_map(|((picture, rgb), outs)| {
+            let views = picture.views.iter().flatten().zip(outs.iter().flatten());
+            views.map(move |(view, out)| (*picture, view, rgb.start, out.start))
+        })
+        .zip(tables.into_iter().zip(between))
+        .map(|((picture, view, rgb, out), (tables, between))| (picture, view, Places { rgb, tables, between, out }))
+        .collect();
+    // By the side first: a kernel looks at the side alone, another at the rows too.
+    let by_size = sorted(described.len(), |&number| (described[number].1.size(), described[number].1.rows().1));
+    for (&number, place) in by_size.iter().zip((view_at..).step_by(VIEW_BYTES as usize)) {
+        let (picture, view, places) = &described[number];
+        describe_view(picture, view, places, place, upload);
+    }
+    let views = || by_size.iter().map(|&number| described[number].1);
+    let at = (view_at, VIEW_BYTES);
+    launches.extend(launches_over(Kernel::Rows, at, views().map(|view| [view.size(), view.rows().1])));
+    launches.extend(launches_over(Kernel::Columns, at, views().map(|view| [view.size() * 3, view.size()])));
     Layout { upload_bytes, planes, rgb, views: outs, download, launches }
+}
+
+/// Numbers below `count` by their keys; equal ones as they were.
+fn sorted<K: Ord>(count: usize, key: impl FnMut(&usize) -> K) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..count).collect();
+    numbers.sort_by_key(key);
+    numbers
+}
+
+/// Launches over descriptors that begin at `at`, each of so many bytes, as they lie.
+fn launches_over(kernel: Kernel, (at, bytes): (u64, u64), extents: impl Iterator<Item = Extent>) -> Vec<Launch> {
+    let launch = |Run { descriptors, grid: [across, down] }: Run| {
+        let count = u32::try_from(descriptors.len()).unwrap_or(0);
+        Launch { kernel, descriptors: at + descriptors.start as u64 * bytes, grid: [across, down, count] }
+    };
+    runs(extents).into_iter().map(launch).collect()
 }
 
 fn write<const N: usize>(upload: &mut [u8], at: u64, words: impl Iterator<Item = [u8; N]>) {

@@ -31,6 +31,7 @@ use crate::view::view_bytes;
 
 pub mod compare;
 mod cuda;
+mod grids;
 mod halves;
 mod lane;
 mod layout;

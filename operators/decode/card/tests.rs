@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod graph;
+mod mixed_sizes;
 mod pillow;
 mod stand_in;
 

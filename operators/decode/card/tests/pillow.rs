@@ -21,7 +21,7 @@ const SIDES: [usize; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 47, 1
 const OF_ROUND: usize = SIDES.len() * SIDES.len() * 6;
 
 /// Waves, an edge, noise.
-fn photo(width: usize, height: usize, seed: u64) -> Vec<u8> {
+pub fn photo(width: usize, height: usize, seed: u64) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(width * height * 3);
     for at in 0..width * height * 3 {
         let (x, y, c) = (at / 3 % width, at / 3 / width, at % 3);

@@ -30,13 +30,17 @@ pub struct StandIn {
     /// Calls after which every call fails.
     fails_after: Option<usize>,
     pub decodes: Arc<AtomicUsize>,
+    pub launches: Arc<AtomicUsize>,
+    /// Blocks of these.
+    pub blocks: Arc<AtomicUsize>,
 }
 
 impl StandIn {
     pub fn new(room: Room, planes: Planes) -> Self {
         // Whatever is read without having been written shows.
         let (arena, upload) = (vec![0xa5; room.arena as usize], vec![0; room.upload as usize]);
-        Self { room, arena, upload, planes, fails_after: None, decodes: Arc::default() }
+        let [decodes, launches, blocks] = std::array::from_fn(|_| Arc::default());
+        Self { room, arena, upload, planes, fails_after: None, decodes, launches, blocks }
     }
 
     /// The same, failing after so many calls.
@@ -86,6 +90,8 @@ impl Engine for StandIn {
     fn run(&mut self, bytes: u64, launches: &[Launch]) -> Result<(), CardError> {
         self.arena[..bytes as usize].copy_from_slice(&self.upload[..bytes as usize]);
         for launch in launches {
+            self.launches.fetch_add(1, Ordering::Relaxed);
+            self.blocks.fetch_add(launch.grid.iter().map(|&side| side as usize).product(), Ordering::Relaxed);
             // SAFETY: descriptors name places in an arena of the size that they were laid out for.
             unsafe {
                 trommel_card_stand_in::run(launch.kernel as i32, &mut self.arena, launch.descriptors, launch.grid)
