@@ -136,6 +136,36 @@ impl ImageEncoder for Failing {
     }
 }
 
+/// An encoder in whose first batches a view's features hang on the others.
+struct Leaking(usize);
+
+impl ImageEncoder for Leaking {
+    fn shape(&self) -> Shape {
+        Failing(0).shape()
+    }
+
+    fn forward(&mut self, pixels: &Tensor) -> Result<Tensor, ModelError> {
+        let features = Failing(0).forward(pixels)?;
+        if self.0 == 0 {
+            return Ok(features);
+        }
+        self.0 -= 1;
+        let mean = features.mean(Kind::Float);
+        Ok(features + mean)
+    }
+}
+
+/// An attention that computes a view by its neighbours is given up as one that fails is.
+#[test]
+fn an_attention_that_looks_at_neighbours_is_given_up() {
+    const OF_ONE_TEST: usize = 3;
+    assert_eq!(try_on_card(&mut Leaking(OF_ONE_TEST), Attention::Cudnn).unwrap(), Attention::Flash);
+    for (leaks, attention) in [(2 * OF_ONE_TEST, Attention::Cudnn), (OF_ONE_TEST, Attention::Flash)] {
+        let error = try_on_card(&mut Leaking(leaks), attention).unwrap_err().to_string();
+        assert!(error.contains("depend on the other views"), "{error}");
+    }
+}
+
 /// What is recorded of a run is what computed it, and no wish.
 #[test]
 fn the_attention_that_served_is_told() {

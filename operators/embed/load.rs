@@ -85,27 +85,37 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
 }
 
 /// Asks a card whether it computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought
-/// it takes: then the others serve. Gives the one that is tried first from here on.
+/// it takes, and an attention may compute a view by its neighbours: then FlashAttention is tried. Gives the one that is tried first from
+/// here on.
 pub(super) fn try_on_card(encoder: &mut dyn ImageEncoder, attention: Attention) -> Result<Attention, ModelError> {
     let device = encoder.shape().device;
     let settled = |source: BridgeError| ModelError::Bridge { place: format!("device {device:?}"), source };
     pin_precision().map_err(settled)?;
     prefer_attention(attention).map_err(settled)?;
-    let (free, served) = match is_neighbour_free(encoder) {
-        Ok(free) => (free, attention),
-        Err(error) if attention == Attention::Flash => return Err(error),
+    let first = is_neighbour_free(encoder);
+    match &first {
+        Ok(true) => return Ok(attention),
+        _ if attention == Attention::Flash => {}
+        Ok(false) => tracing::warn!("with {attention:?} attention on {device:?} {DEPENDS}: another is tried"),
         Err(error) => {
-            tracing::warn!("{attention:?} attention fails on {device:?} ({}): another serves", Causes(&error));
-            prefer_attention(Attention::Flash).map_err(settled)?;
-            (is_neighbour_free(encoder)?, Attention::Flash)
+            tracing::warn!("{attention:?} attention fails on {device:?} ({}): another is tried", Causes(error));
         }
+    }
+    let free = if attention == Attention::Flash {
+        first?
+    } else {
+        prefer_attention(Attention::Flash).map_err(settled)?;
+        is_neighbour_free(encoder)?
     };
     if free {
-        return Ok(served);
+        return Ok(Attention::Flash);
     }
-    let problem = "a view's features depend on the other views of its batch; decisions would not repeat".into();
+    let problem = format!("{DEPENDS}; decisions would not repeat");
     Err(ModelError::Device { device: format!("{device:?}"), problem })
 }
+
+/// What is wrong with an encoder that decisions cannot stand on.
+const DEPENDS: &str = "a view's features depend on the other views of its batch";
 
 /// Bytes of weights, activations and pixels of one batch where it is computed, from above.
 pub fn footprint(model: &ModelSizes, config: &EncoderConfig, parameters: u64) -> u64 {
