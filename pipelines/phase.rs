@@ -42,6 +42,8 @@ phases! {
     Checkpoints = "checkpoints",
     /// From where a training goes on, which must be the same for all.
     Training = "training",
+    /// On which card each rank trains.
+    Cards = "cards",
     /// Where the store of the ranks listens.
     RankStore = "store",
     /// Each has counted its passes to their end.

@@ -111,6 +111,18 @@ pub fn compute_capability(device: Device) -> Option<(i32, i32)> {
     Some((major?, minor?))
 }
 
+/// What tells a card from every other one, on this machine and elsewhere, as `GPU-8a1f..` in 32 hexadecimal digits; a part of a card (MIG)
+/// has its own. `None` for a CPU, and where the driver does not say.
+#[must_use]
+pub fn uuid(device: Device) -> Option<String> {
+    type Uuid = unsafe extern "C" fn(*mut u8, c_int) -> c_int;
+    let Device::Cuda(number) = device else { return None };
+    let mut uuid = [0u8; 16];
+    // SAFETY: this is the function's signature in cuda.h, whose CUuuid is 16 bytes, and the place is writable.
+    unsafe { ask_driver(number, c"cuDeviceGetUuid_v2", |uuid_of: Uuid, device| uuid_of(uuid.as_mut_ptr(), device)) }?;
+    Some(format!("GPU-{:032x}", u128::from_be_bytes(uuid)))
+}
+
 /// The card's name, as the driver says.
 fn driver_name(number: usize) -> Option<String> {
     type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;

@@ -1,5 +1,6 @@
 //! What trainers of several processes need from each other: a group for gradients, samples that move, news of shards.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use trommel_core::wake::Registration;
 use trommel_dataflow::leases::LaneLeases;
 use trommel_dataflow::redeem::Redeemed;
 use trommel_dataflow::source::{Leases, Next};
+use trommel_embed::device;
 use trommel_train::share::Outbox;
 
 use crate::together::Together;
@@ -24,6 +26,9 @@ const COLLECTIVE_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// The group of all ranks, its store with process 0: Gloo on CPUs, NCCL on GPUs.
 pub(crate) fn group(together: &Together, cluster: &Cluster, device: Device) -> Result<Arc<Group>, PipelineError> {
+    if let Device::Cuda(_) = device {
+        each_has_a_card(&together.gather(Phase::Cards, device::uuid(device))?)?;
+    }
     let (rank, ranks) = (together.rank(), together.ranks());
     let (host, failed) = (cluster.local_host(), |error: BridgeError| PipelineError::failed(error));
     let serves = match rank {
@@ -45,6 +50,22 @@ pub(crate) fn group(together: &Together, cluster: &Cluster, device: Device) -> R
         _ => Group::gloo(&store, rank, ranks, &host, COLLECTIVE_TIMEOUT),
     };
     group.map(Arc::new).map_err(failed)
+}
+
+/// Refuses ranks that share a card, by the cards of all ranks: NCCL fails with them, or waits until the collectives' time is over. Who cannot
+/// say which card it has is left to NCCL.
+fn each_has_a_card(cards: &[Option<String>]) -> Result<(), PipelineError> {
+    let mut ranks_of = BTreeMap::<&str, Vec<String>>::new();
+    for (rank, card) in cards.iter().enumerate() {
+        if let Some(card) = card {
+            ranks_of.entry(card).or_default().push(rank.to_string());
+        }
+    }
+    let Some((card, ranks)) = ranks_of.into_iter().find(|(_, ranks)| ranks.len() > 1) else { return Ok(()) };
+    Err(PipelineError::usage(format!(
+        "processes {} would train on one card ({card}), and training wants one card a rank: `launch --local N` wants N cards, and no --device that names one for all",
+        ranks.join(", ")
+    )))
 }
 
 struct Moving(Outbox);
@@ -113,5 +134,27 @@ impl Leases for RankLeases {
 
     fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {
         self.own.on_change(waker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trommel_pipelines::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn ranks_that_share_a_card_are_named() {
+        let refused = |cards: &[&str]| {
+            // A driver that does not say.
+            let cards: Vec<_> = cards.iter().map(|card| (*card != "?").then(|| (*card).to_owned())).collect();
+            each_has_a_card(&cards).err()
+        };
+        for cards in [&["GPU-a"][..], &["GPU-a", "GPU-b", "GPU-c"], &["?", "?"], &["GPU-a", "?"], &[]] {
+            assert!(refused(cards).is_none(), "{cards:?}");
+        }
+        let error = refused(&["GPU-b", "GPU-a", "GPU-c", "GPU-a", "?", "GPU-a"]).unwrap();
+        assert_eq!(error.status(), ErrorKind::Usage.status());
+        assert!(error.line().contains("processes 1, 3, 5 would train on one card (GPU-a)"), "{}", error.line());
     }
 }
