@@ -68,6 +68,7 @@ def arguments():
     parser.add_argument("--list", action="store_true", help="name the sections")
     parser.add_argument("--pictures", type=int, default=20000, help="pictures made of each size; more shards are links to them")
     parser.add_argument("--samples", type=int, default=500, help="samples a shard")
+    parser.add_argument("--memory", type=float, metavar="GIB", help="memory that the program may take, in GiB [default: 48, or half of a machine with less than 72]; say it where memory grows with use")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0: what the program is told")
     parser.add_argument("--tiny", action="store_true", help="tiny models and few pictures: tries this script on a CPU in a minute")
     args = parser.parse_args()
@@ -77,7 +78,12 @@ def arguments():
     args.card = has_card(args.device)
     # Beside it lie the shards: 24 GiB in /dev/shm.
     args.memory_total = memory_total()
-    args.memory = 48 << 30 if args.memory_total >= 72 << 30 else args.memory_total // 2
+    if args.memory is None:
+        args.memory = 48 << 30 if args.memory_total >= 72 << 30 else args.memory_total // 2
+    elif args.memory > 0:
+        args.memory = int(args.memory * 2**30)
+    else:
+        parser.error("--memory: more than 0 GiB")
     if not args.card:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # A program that is told nothing runs with its default flags; it takes the card by itself.
