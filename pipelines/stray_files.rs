@@ -22,6 +22,8 @@ pub fn pictures_in(folder: &Path, reading: &GroupConfig) -> Result<(u64, String)
             Ok((found.pictures, first.map(|picture| picture.path.display().to_string()).unwrap_or_default()))
         }
         Err(FolderError::Mixed { own, pictures, first, .. }) => Ok(((own + pictures) as u64, first)),
+        // Nobody reads them, whatever they are called.
+        Err(FolderError::NotUtf8 { pictures, first }) => Ok((pictures, first)),
         Err(FolderError::NoPicture { .. }) => Ok((0, String::new())),
         Err(error @ FolderError::Io(_)) => Err(PipelineError::usage(error)),
     }

@@ -10,14 +10,17 @@
 //!
 //! A folder's name is a label for who asks for labels, never a caption. What is no picture by its name, and what is hidden (`._0.jpg`,
 //! `.ipynb_checkpoints`), is passed over and noted; whether a file is a picture is the decoder's to say. A root with pictures of its own
-//! beside class folders is refused: nobody can know which of them is meant.
+//! beside class folders is refused: nobody can know which of them is meant. So are class folders and pictures whose names are not UTF-8:
+//! shards and keys are texts, and what does not fit into them would be called as others are.
 //!
 //! Cost: a plan holds its classes, not their files; these are listed again when their shard is read.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -65,6 +68,14 @@ pub enum FolderError {
         /// The first class folder.
         first: String,
     },
+    /// A class folder or a picture whose name is not UTF-8.
+    #[error("{first}: the name is not UTF-8")]
+    NotUtf8 {
+        /// Path of the first of them, with U+FFFD for what is no text.
+        first: String,
+        /// Pictures that there are, those with other names included.
+        pictures: u64,
+    },
     /// A folder that cannot be read.
     #[error(transparent)]
     Io(#[from] PlanError),
@@ -109,7 +120,7 @@ impl Folders {
     /// are its text keys.
     ///
     /// # Errors
-    /// A root that cannot be read, holds no picture, or holds pictures beside class folders.
+    /// A root that cannot be read, holds no picture, or holds pictures beside class folders; names that are not UTF-8.
     pub fn find(root: &Path, config: &GroupConfig) -> Result<Self, FolderError> {
         let extensions = if config.image_keys == GroupConfig::default().image_keys {
             FOLDER_EXTENSIONS.map(String::from).to_vec()
@@ -126,7 +137,7 @@ impl Folders {
             extensions,
         };
         let own = found.walk(root, false)?;
-        let mut shards = Vec::new();
+        let (mut shards, mut misnamed) = (Vec::new(), None);
         for folder in &own.folders {
             let class = found.walk(folder, true)?;
             if class.pictures.is_empty() {
@@ -138,6 +149,7 @@ impl Folders {
                 found.notices.note("empty_class", "class folders without a picture passed over", name, 1);
                 found.notices.merge(&class.notices);
             } else {
+                misnamed = misnamed.or_else(|| not_utf8(folder, &class.pictures));
                 found.add(&mut shards, Class { folder: folder.clone(), deep: true }, &class.pictures);
             }
         }
@@ -151,6 +163,7 @@ impl Folders {
                     first: file_name(&first.folder),
                 });
             }
+            misnamed = not_utf8(root, &own.pictures);
             found.add(&mut shards, Class { folder: root.to_path_buf(), deep: false }, &own.pictures);
         } else {
             found.notices.merge(&own.notices);
@@ -159,6 +172,9 @@ impl Folders {
             let lines: Vec<String> = found.notices.lines().collect();
             let passed_over = if lines.is_empty() { String::new() } else { format!("; {}", lines.join("; ")) };
             return Err(FolderError::NoPicture { root: root.display().to_string(), passed_over });
+        }
+        if let Some(first) = misnamed {
+            return Err(FolderError::NotUtf8 { first, pictures: found.pictures });
         }
         let mut lost = Vec::new();
         if own.pictures.is_empty() {
@@ -187,11 +203,11 @@ impl Folders {
     /// The pictures of one class as they are now, in ImageFolder's order, and what was passed over among them.
     ///
     /// # Errors
-    /// A folder that cannot be read.
+    /// A folder that cannot be read; a picture whose name is not UTF-8.
     pub fn pictures_of(&self, class: usize) -> Result<(Vec<Picture>, Notices), PlanError> {
         let Some(Class { folder, deep }) = self.classes.get(class) else { return Ok(Default::default()) };
         let Walked { pictures, notices, .. } = self.walk(folder, *deep)?;
-        Ok((pictures, notices))
+        not_utf8(folder, &pictures).map_or(Ok((pictures, notices)), |path| Err(PlanError::NotUtf8(path)))
     }
 
     fn walk(&self, root: &Path, deep: bool) -> Result<Walked, PlanError> {
@@ -306,10 +322,22 @@ fn bytes_of(pictures: &[Picture]) -> u64 {
     pictures.iter().filter_map(|picture| Some(fs::metadata(&picture.path).ok()?.len())).sum()
 }
 
-/// A folder's own name: that of a link, and not of what it points to, as torchvision's `ImageFolder` has it. `.` has none of its own.
-fn file_name(path: &Path) -> String {
-    let whole = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
-    whole.as_deref().unwrap_or(path).file_name().unwrap_or_default().to_string_lossy().into()
+/// A folder with its own name: that of a link, and not of what it points to, as torchvision's `ImageFolder` has it. `.` has none of its own.
+fn with_name(folder: &Path) -> Cow<'_, Path> {
+    let whole = if folder.file_name().is_none() { folder.canonicalize().ok() } else { None };
+    whole.map_or(Cow::Borrowed(folder), Cow::Owned)
+}
+
+/// A folder's name. Where it is not UTF-8, it is only to be shown.
+fn file_name(folder: &Path) -> String {
+    with_name(folder).file_name().unwrap_or_default().to_string_lossy().into()
+}
+
+/// The first path that is not UTF-8 among a class folder and its pictures, as it is shown.
+fn not_utf8(folder: &Path, pictures: &[Picture]) -> Option<String> {
+    let folder = with_name(folder);
+    let mut paths = iter::once(&*folder).chain(pictures.iter().map(|picture| &*picture.path));
+    paths.find(|path| path.to_str().is_none()).map(|path| path.display().to_string())
 }
 
 fn extension(path: &Path) -> String {

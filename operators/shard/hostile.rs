@@ -8,6 +8,7 @@ use super::reader::ReaderConfig;
 use super::samples::{GroupConfig, RepeatedMember};
 use super::tar::TarLimits;
 use super::testing::{append, read, remark, tar_of};
+use trommel_core::sample::ShardOutcome;
 
 fn block(name: &[u8], size: &[u8; 12], kind: u8) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
@@ -218,6 +219,61 @@ fn extension_headers() {
         &["short cut_off"],
         Some("cut off at byte 2048: cut off between a member's headers"),
     );
+}
+
+/// Python's `tarfile` says "end of file header" of it.
+#[test]
+fn headers_before_the_end_mark_are_a_cut_member() {
+    let (a, b) = (member("a.jpg", b"A"), member("b.jpg", b"B"));
+    let why = "cut off at byte 3072: the end mark stands between a member's headers";
+    let name = [block(b"././@LongLink", &octal(204), b'L'), padded(&[b'n'; 204])].concat();
+    let target = [block(b"././@LongLink", &octal(204), b'K'), padded(&[b'n'; 204])].concat();
+    let long = [block(b"././@LongLink", &octal(70_000), b'L'), padded(&vec![b'n'; 70_000])].concat();
+    let [local, solaris] = [b'x', b'X'].map(|kind| pax("16 path=x/a.JPG\n", kind));
+    for header in [&name, &target, &local, &solaris] {
+        for end in [&END[..], &END[..512]] {
+            check([&a[..], &b, header, end].concat(), &["a jpg 1", "b cut_off"], Some(why));
+        }
+        check(
+            [&header[..], &END].concat(),
+            &[],
+            Some("no sample; cut off at byte 1024: the end mark stands between a member's headers"),
+        );
+    }
+    let far = "cut off at byte 71680: the end mark stands between a member's headers";
+    check([&a[..], &long, &END].concat(), &["a cut_off"], Some(far));
+    let (_, end) = read([&a[..], &b, &name, &END].concat(), &ReaderConfig::default());
+    assert!(end.notices.get("shard_cut_off").is_some_and(|notice| notice.loss), "{:?}", end.notices);
+    // A global header announces no member.
+    let comment = pax("20 comment=a commit\n", b'g');
+    check([&comment[..], &END].concat(), &[], Some("no sample"));
+    check([&a[..], &comment, &END].concat(), &["a jpg 1"], None);
+    check([&a[..], &comment, &name, &END].concat(), &["a cut_off"], Some(why));
+}
+
+/// A type that POSIX does not know, Solaris' access rights, GNU's continuation and old long names: their data is not read, and that is said.
+#[test]
+fn members_of_types_that_are_not_read_are_counted() {
+    let of = |name: &str, kind: u8| [block(name.as_bytes(), &octal(600), kind), padded(&[b'x'; 600])].concat();
+    let (jpg, txt) = (member("a.jpg", b"A"), member("a.txt", b"text"));
+    let odd: Vec<Vec<u8>> = b"AMNZ8\x01".iter().map(|&kind| of("odd.jpg", kind)).collect();
+    let bytes = [jpg.clone(), odd.concat(), txt, member("b.jpg", b"B"), END.to_vec()].concat();
+    check(
+        bytes.clone(),
+        &["a jpg 1", "b jpg 1"],
+        Some("members of types that webdataset does not read passed over: 6"),
+    );
+    let (rows, end) = read(bytes, &ReaderConfig::default());
+    assert_eq!(rows[0].caption.as_deref(), Some("text"), "they come between no members");
+    let found: Vec<_> = end.notices.iter().map(|(code, of)| (code, of.count, of.first.as_str(), of.loss)).collect();
+    assert_eq!(found, [("unread_members", 6, "0.tar: odd.jpg, type flag `A`", true)]);
+    // Where there is nothing else, this is no empty tar.
+    let (rows, end) = read([of("a.jpg", b'A'), of("a.txt", 1), END.to_vec()].concat(), &ReaderConfig::default());
+    let due = "no sample; members of types that webdataset does not read passed over: 2";
+    assert!(rows.is_empty());
+    assert!(matches!(&end.outcome, ShardOutcome::Rejected(why) if why.code == "no_samples" && why.detail == due));
+    // A volume's label and the folders of an incremental archive are no files.
+    check([of("label", b'V'), of("folder/", b'D'), jpg, END.to_vec()].concat(), &["a jpg 1"], None);
 }
 
 #[test]

@@ -69,6 +69,15 @@ fn packed(files: &[File], random: &mut Random) -> Vec<u8> {
             folder.set_cksum();
             builder.append(&folder, &b""[..]).unwrap();
         }
+        if random.below(10) == 0 {
+            // Of these types webdataset reads nothing, data or not.
+            let mut unread = tar::Header::new_ustar();
+            unread.set_entry_type(tar::EntryType::new([b'A', b'M', b'N', b'Z'][random.below(4)]));
+            unread.set_path("0001.jpg").unwrap();
+            unread.set_size(600);
+            unread.set_cksum();
+            builder.append(&unread, &[b'u'; 600][..]).unwrap();
+        }
         if name.len() < 100 {
             append(&mut builder, name, data);
         } else {

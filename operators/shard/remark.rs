@@ -10,7 +10,7 @@ use trommel_core::sample::{Reason, ShardOutcome};
 
 /// How a tar's reading ended: complete with a remark, or rejected where files but no sample were in it.
 pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome {
-    let MemberCounts { nameless, macos, links, .. } = *samples.counts();
+    let MemberCounts { nameless, macos, links, unread, .. } = *samples.counts();
     let Oddities { sparse, oversized_headers, .. } = samples.tar().oddities();
     let remark = remark(samples);
     // Where nothing was read, bytes behind the end mark say that this is no empty tar.
@@ -18,7 +18,7 @@ pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome
         samples.tar().end(),
         Some(TarEnd::Damaged { .. } | TarEnd::Marked { behind: Some(_) } | TarEnd::LoneZeroBlock { more: true, .. })
     );
-    let files = nameless + macos + links + sparse + oversized_headers;
+    let files = nameless + macos + links + unread + sparse + oversized_headers;
     match remark {
         Some(remark) if samples.numbered() == 0 && (files > 0 || damaged) => {
             ShardOutcome::Rejected(Reason::new("no_samples", remark))
@@ -27,11 +27,14 @@ pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome
     }
 }
 
+/// Members that are passed over for their type.
+const UNREAD: &str = "members of types that webdataset does not read passed over";
+
 /// Everything odd about a shard in one line; `None` when nothing is.
 fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
     let mut remarks = Vec::new();
     let (tar, count) = (samples.tar(), samples.numbered());
-    let MemberCounts { repeated, nameless, macos, links, .. } = *samples.counts();
+    let MemberCounts { repeated, nameless, macos, links, unread, .. } = *samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = tar.oddities();
     match tar.end() {
         Some(TarEnd::Marked { behind }) => remarks.extend(behind.clone()),
@@ -46,6 +49,7 @@ fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
     let counted = [
         (repeated, "repeated members"),
         (sparse, "sparse members passed over"),
+        (unread, UNREAD),
         (oversized_headers, "members with too large a header passed over"),
         (bad_pax, "malformed PAX headers"),
         (macos, "macOS files passed over"),
@@ -70,6 +74,8 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
         first_macos,
         links,
         first_link,
+        unread,
+        first_unread,
         unreadable_json,
         first_json,
         foreign_texts,
@@ -102,6 +108,8 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
         }
     }
     notices.loss("oversized_headers", "members with too large a header passed over", name, oversized_headers, 0);
+    // By POSIX an unknown type is a file's: this may be what was asked for.
+    notices.loss("unread_members", UNREAD, format!("{name}: {first_unread}"), *unread, 0);
     notices.note("sparse_members", "sparse members passed over", name, sparse);
     notices.note("bad_pax_headers", "malformed PAX headers", name, bad_pax);
     notices.note("repeated_members", "repeated members, each of which begins a sample", name, *repeated);

@@ -1,7 +1,8 @@
 //! Members to samples, grouped as WebDataset groups them: adjacent members with one key.
 //!
-//! - Skipped: what is no regular file, `__meta__` names, names without key and extension; and what macOS puts beside the files
-//!   of a tar, `._name` twins and `.DS_Store`, which would come between a sample's members. Both are counted.
+//! - Skipped: folders and devices, `__meta__` names; and, counted, links, members of types that webdataset does not read, names
+//!   without key and extension, and what macOS puts beside the files of a tar, `._name` twins and `.DS_Store`, which would come
+//!   between a sample's members.
 //! - A repeated extension begins a new sample (as open_clip does) and is counted, or with [`RepeatedMember::Reject`] makes the
 //!   whole group one reject.
 //! - The picture is the member with the first of `image_keys` that the sample has, the caption that with the first of `text_keys`, else
@@ -44,6 +45,10 @@ pub struct MemberCounts {
     pub links: u64,
     /// The first of them.
     pub first_link: String,
+    /// Members of types that are not read.
+    pub unread: u64,
+    /// The first of them, with its type flag.
+    pub first_unread: String,
     /// Members that should be a sample's json and cannot be read.
     pub unreadable_json: u64,
     /// Key of the first sample with one.
@@ -186,6 +191,14 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                     self.counts.first_link = String::from_utf8_lossy(&member.name).into_owned();
                 }
                 self.counts.links += 1;
+                continue;
+            }
+            if let MemberKind::Unread(flag) = member.kind {
+                if self.counts.unread == 0 {
+                    let name = String::from_utf8_lossy(&member.name);
+                    self.counts.first_unread = format!("{name}, type flag `{}`", flag.escape_ascii());
+                }
+                self.counts.unread += 1;
                 continue;
             }
             if member.kind == MemberKind::Other || names::is_meta(&member.name) {

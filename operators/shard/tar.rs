@@ -4,6 +4,8 @@
 //!   wins, as in Python's `tarfile`.
 //! - Links, folders and devices have no data, whatever their size field says. Sparse members are reported as such and
 //!   passed over.
+//! - So are members of any other type (`M` continues a file of another volume, `A` holds Solaris' access rights): POSIX takes an
+//!   unknown type for a file, Python's `tarfile` does not call it one, and so webdataset does not read it.
 //! - The reader ends at the end mark, or at the first block that is no header: how, says [`TarEnd`].
 //!
 //! # Invariants
@@ -47,7 +49,9 @@ pub enum MemberKind {
     Sparse,
     /// A link to another member or file: it has no data of its own.
     Link,
-    /// Folder, device and the like.
+    /// A type flag, with data behind it, that is neither a file's nor any of these: not read.
+    Unread(u8),
+    /// Folder, device, a volume's label.
     Other,
 }
 
@@ -154,6 +158,7 @@ pub struct RawMember {
 const MAX_HEAD_BYTES: usize = 4 << 20;
 
 const CUT_IN_HEADERS: &str = "cut off between a member's headers";
+const ENDS_IN_HEADERS: &str = "the end mark stands between a member's headers";
 
 impl<R: BufRead> TarReader<R> {
     /// A reader at the start of a tar.
@@ -245,7 +250,7 @@ impl<R: BufRead> TarReader<R> {
 
     fn headers(&mut self) -> Result<Member, TarEnd> {
         let (mut name, mut local, mut unreadable) = (None::<Vec<u8>>, Pax::default(), false);
-        let mut first_header = None;
+        let (mut first_header, mut is_announced) = (None, false);
         loop {
             let at = self.position;
             let block = match self.block()? {
@@ -254,13 +259,15 @@ impl<R: BufRead> TarReader<R> {
                 None => return Err(TarEnd::NoMark { offset: at }),
             };
             if block.iter().all(|&b| b == 0) {
-                return Err(self.end_mark(at));
+                return Err(if is_announced { self.damaged(at, ENDS_IN_HEADERS) } else { self.end_mark(at) });
             }
             let header = Header::parse(&block).map_err(|error| self.damaged(at, error))?;
             if let Some(head) = &mut self.head {
                 head.own = head.blocks.len() - BLOCK.min(head.blocks.len());
             }
             let offset = *first_header.get_or_insert(at);
+            // A global header announces no member: `git archive` writes one before the end mark of an empty tree.
+            is_announced |= header.kind != b'g';
             self.unread = header.size;
             self.padding = padding(header.size);
             match header.kind {
@@ -328,7 +335,9 @@ impl<R: BufRead> TarReader<R> {
             b'S' => (MemberKind::Sparse, true),
             b'1' | b'2' => (MemberKind::Link, false),
             b'3'..=b'6' => (MemberKind::Other, false),
-            _ => (MemberKind::Other, true),
+            // GNU tar's folders of incremental archives, whose data is the list of their files, and its volume labels.
+            b'D' | b'V' => (MemberKind::Other, true),
+            flag => (MemberKind::Unread(flag), true),
         };
         self.oddities.sparse += u64::from(kind == MemberKind::Sparse);
         self.unread = 0;

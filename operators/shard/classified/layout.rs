@@ -7,7 +7,7 @@ use std::string::FromUtf8Error;
 
 use super::error::{ClassifiedError, unavailable};
 use crate::class_names::class_lines;
-use crate::plan::shards_in;
+use crate::plan::{PlanError, PlanOptions, shards_in};
 use crate::store::Local;
 use trommel_core::durable::if_there;
 use trommel_core::notices::Notices;
@@ -25,14 +25,17 @@ pub(super) fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<
         return Err(ClassifiedError::Malformed { path, what });
     }
     let count = count_in(&folder)?;
-    let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
-    match shards.iter().find(|shard| !shard.is_file()) {
-        Some(missing) => Err(ClassifiedError::Unavailable {
-            path: missing.clone(),
-            source: format!("is not there, and nshards.txt says that there are {count}").into(),
-        }),
-        None => Ok(Some((shards, above))),
-    }
+    // Nothing is reserved for what a file says: the first tar that is missing ends it.
+    let shard = |at: usize| {
+        let path = folder.join(format!("{at}.tar"));
+        if path.is_file() {
+            return Ok(path);
+        }
+        let source = format!("is not there, and nshards.txt says that there are {count}").into();
+        Err(ClassifiedError::Unavailable { path, source })
+    };
+    let shards: Vec<PathBuf> = (0..count).map(shard).collect::<Result<_, _>>()?;
+    Ok(Some((shards, above)))
 }
 
 /// The folder with a set's tars: `root` itself, or its `test`; `None` where `root` is no set.
@@ -40,12 +43,17 @@ fn own_folder(root: &Path) -> Option<PathBuf> {
     [root.to_path_buf(), root.join("test")].into_iter().find(|folder| folder.join(COUNT).is_file())
 }
 
-/// How many tars a set says that it has in its folder.
+/// How many tars a set says that it has in its folder: no more than a plan may hold.
 fn count_in(folder: &Path) -> Result<usize, ClassifiedError> {
     let path = folder.join(COUNT);
     let count = text(&path)?.unwrap_or_default();
-    let what = format!("`{:.40}` is no number of tars", count.trim());
-    count.trim().parse().map_err(|_| ClassifiedError::Malformed { path, what })
+    let most = PlanOptions::default().max_shards;
+    let what = match count.trim().parse() {
+        Ok(count) if count <= most => return Ok(count),
+        Ok(count) => format!("{count} tars: {}", PlanError::TooMany(most)),
+        Err(_) => format!("`{:.40}` is no number of tars", count.trim()),
+    };
+    Err(ClassifiedError::Malformed { path, what })
 }
 
 /// Notes shards that lie beside a set's own, and that its `nshards.txt` does not count; nothing where `root` is no set.

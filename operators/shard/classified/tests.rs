@@ -80,6 +80,33 @@ fn pictures_come_with_their_classes_and_what_has_none_says_why() {
     assert!(Causes(&Packed::find(root).unwrap_err()).to_string().contains("1.tar: is not there"));
 }
 
+/// A number of tars is what somebody has written into a file: none of it is believed before the tars are seen.
+#[test]
+fn a_number_of_tars_that_cannot_be_reserves_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("0.tar"), tar_of(&[("s0.cls", b"1"), ("s0.jpg", b"j")])).unwrap();
+    let said = |count: &str| {
+        fs::write(root.join("nshards.txt"), count).unwrap();
+        let errors =
+            [Classified::find(root).unwrap_err(), Packed::tars(root).unwrap_err(), captioned(root).unwrap_err()];
+        let [first, second, third] = errors.each_ref().map(|error| Causes(error).to_string());
+        assert!(first == second && second == third, "{first}; {second}; {third}");
+        let is_usage = matches!(errors[0], ClassifiedError::Malformed { .. });
+        (first.strip_prefix(&*root.to_string_lossy()).unwrap().to_owned(), is_usage)
+    };
+    let usage = |what: &str| (format!("/nshards.txt: {what}"), true);
+    assert_eq!(said("10000001"), usage("10000001 tars: more than 10000000 shards"));
+    assert_eq!(said("400000000000"), usage("400000000000 tars: more than 10000000 shards"));
+    assert_eq!(said("18446744073709551615\n"), usage("18446744073709551615 tars: more than 10000000 shards"));
+    assert_eq!(said("18446744073709551616"), usage("`18446744073709551616` is no number of tars"));
+    assert_eq!(said("-1"), usage("`-1` is no number of tars"));
+    let missing = "/1.tar: is not there, and nshards.txt says that there are 10000000";
+    assert_eq!(said("10000000"), (missing.to_owned(), false));
+    fs::write(root.join("nshards.txt"), "1").unwrap();
+    assert_eq!(Packed::tars(root).unwrap().unwrap(), [root.join("0.tar")]);
+}
+
 /// A blank line among the names would be a class without a name, and without it all names behind it would be those of other classes.
 #[test]
 fn a_class_without_a_name_is_refused_by_its_line_unless_others_are_given() {

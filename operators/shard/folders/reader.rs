@@ -38,7 +38,7 @@ struct Open<'a> {
 }
 
 impl Open<'_> {
-    /// `CLASS/FILE`, with the folders between them.
+    /// `CLASS/FILE`, with the folders between them; all of it is UTF-8, for other names are refused.
     fn key(&self, picture: &Picture) -> String {
         let inner = picture.path.strip_prefix(&self.class.folder).unwrap_or(&picture.path);
         format!("{}/{}", self.name, inner.to_string_lossy())

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 
 use super::super::reader::{Admitted, Decisions, Request, ViewBytes};
@@ -73,6 +75,48 @@ fn loops_end_and_dangling_links_are_not_lost() {
     let (files, notices) = all(root, &find(root).unwrap());
     assert_eq!(files, ["cat/1.jpg", "cat/gone.jpg", "cat/linked.jpg", "elsewhere.d/2.jpg"]);
     assert_eq!(notices.get("folder_loop").unwrap().count, 1);
+}
+
+/// Two folders' names that differ in bytes that are no text would make one shard's, and two files' one key.
+#[test]
+fn names_that_are_no_text_are_refused_and_what_is_no_picture_may_have_them() {
+    let odd = |name: &[u8]| OsString::from_vec(name.to_vec());
+    let refused = |root: &Path, place: &str, pictures: u64| match find(root) {
+        Err(error @ FolderError::NotUtf8 { pictures: found, .. }) => {
+            let said = error.to_string();
+            assert_eq!((said.strip_prefix(&*root.to_string_lossy()), found), (Some(place), pictures), "{said}");
+        }
+        other => panic!("{place}: {other:?}"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for class in [&b"a\xff"[..], b"a\xfe"] {
+        put(&at("classes").join(odd(class)), &["1.jpg", "2.jpg"]);
+    }
+    refused(&at("classes"), "/a\u{fffd}: the name is not UTF-8", 4);
+    put(&at("pictures"), &["cat/1.jpg", "dog/more/2.jpg"]);
+    let (good, bad) = (at("pictures/dog/more/2.jpg"), at("pictures/dog/more").join(odd(b"2\xff.jpg")));
+    fs::rename(&good, &bad).unwrap();
+    refused(&at("pictures"), "/dog/more/2\u{fffd}.jpg: the name is not UTF-8", 2);
+    put(&at("flat"), &["1.jpg"]);
+    fs::write(at("flat").join(odd(b"2\xff.jpg")), "2").unwrap();
+    refused(&at("flat"), "/2\u{fffd}.jpg: the name is not UTF-8", 2);
+    let called_so = folder.path().join(odd(b"root\xff"));
+    put(&called_so, &["1.jpg"]);
+    refused(&called_so, ": the name is not UTF-8", 1);
+    // A picture that is called so since the folder was planned makes it unfinished.
+    fs::rename(&bad, &good).unwrap();
+    let planned = find(&at("pictures")).unwrap();
+    fs::rename(&good, &bad).unwrap();
+    assert!(matches!(planned.pictures_of(1), Err(PlanError::NotUtf8(path)) if path.ends_with("2\u{fffd}.jpg")));
+    fs::rename(&bad, &good).unwrap();
+    // What is neither class nor picture is passed over, whatever it is called.
+    fs::write(at("pictures/cat").join(odd(b"notes\xff.md")), "x").unwrap();
+    put(&at("pictures").join(odd(b"empty\xff")), &["notes.md"]);
+    let (files, notices) = all(&at("pictures"), &find(&at("pictures")).unwrap());
+    assert_eq!(files, ["cat/1.jpg", "dog/more/2.jpg"]);
+    let counts: Vec<_> = notices.iter().map(|(code, notice)| (code, notice.count)).collect();
+    assert_eq!(counts, [("empty_class", 1), ("no_picture", 2)]);
 }
 
 /// Two names for one folder are two classes, in the order of the names.
