@@ -87,7 +87,8 @@ fn keys(path: &Path, first: usize, rows: usize) {
 }
 
 fn main() {
-    let (rows, points) = (number("TROMMEL_BENCH_ROWS", 1_000_000), number("TROMMEL_BENCH_POINTS", 167_000));
+    let (rows, points): (usize, usize) =
+        (number("TROMMEL_BENCH_ROWS", 1_000_000), number("TROMMEL_BENCH_POINTS", 167_000));
     let threads = number("TROMMEL_BENCH_THREADS", trommel_core::cores::usable());
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -49,7 +49,7 @@ fn main() {
     let recipe = Recipe {
         model: std::env::var("TROMMEL_BENCH_MODEL").unwrap_or_else(|_| "ViT-B-32".into()),
         batch: number("TROMMEL_BENCH_BATCH", 64),
-        steps: number("TROMMEL_BENCH_STEPS", 3).max(2),
+        steps: number::<usize>("TROMMEL_BENCH_STEPS", 3).max(2),
         threads: cores::usable(),
     };
     let (rounds, folder) = (number("TROMMEL_BENCH_ROUNDS", 2), tempfile::tempdir().unwrap());

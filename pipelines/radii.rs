@@ -29,6 +29,15 @@ use crate::memory::MemoryPlan;
 use crate::one_model::one_model;
 use crate::rounding::Rounded;
 
+/// What else lies in the folder of the radii beside the benchmarks: none of them is called so.
+pub const BESIDE_BENCHMARKS: [&str; 3] = [EMBEDDED, GAP_PICTURE, GAP_TABLE];
+/// Folder of what was given as pictures.
+pub const EMBEDDED: &str = "embedded";
+/// The gap of each benchmark to each reference set, as a picture.
+const GAP_PICTURE: &str = "gap.svg";
+/// The same as a table.
+const GAP_TABLE: &str = "gap.csv";
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct RadiiConfig {
@@ -234,7 +243,7 @@ fn write_gap(config: &RadiiConfig, gaps: &[Gap]) -> Result<(), PipelineError> {
         gap.by_reference.iter().map(one).collect::<Vec<_>>()
     };
     let all: Vec<trommel_report::Gap> = gaps.iter().flat_map(of).collect();
-    for (name, text) in [("gap.svg", gap_picture(&all)), ("gap.csv", gap_table(&all).csv())] {
+    for (name, text) in [(GAP_PICTURE, gap_picture(&all)), (GAP_TABLE, gap_table(&all).csv())] {
         let path = config.out.join(name);
         let mut file = Aside::create(&path).map_err(PipelineError::at(&path))?;
         file.write_all(text.as_bytes()).and_then(|()| file.commit()).map_err(PipelineError::at(&path))?;

@@ -11,6 +11,8 @@ pub const CURRENT: &str = "current";
 pub const POOL: &str = "pool";
 /// The folder of the epochs' journal and tables.
 pub const EPOCHS: &str = "epochs";
+/// What else an epoch's folder holds beside its splits: no split is called so.
+pub const BESIDE_SPLITS: [&str; 2] = ["summary.json", "changes.parquet"];
 /// What a published split says of itself.
 pub const STAMPS: &str = "stamps.json";
 

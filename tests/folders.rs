@@ -313,6 +313,48 @@ fn radii_of_pictures_are_those_of_their_embeddings() {
     );
 }
 
+/// Two pictures that swap their contents leave names and the classes' sizes as they were. What is written again, or copied, is not embedded again.
+#[test]
+fn radii_are_those_of_the_pictures_that_lie_there() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let (bench, out) = (folder.path().join("bench"), folder.path().join("out"));
+    let files = ["a/0.jpg", "a/1.jpg", "a/2.jpg"];
+    pictures(&bench, &files);
+    let benchmark = format!("x={}", bench.display());
+    let reference = world.path("embedded/reference");
+    let radii_in = |out: &Path| {
+        let into = out.display().to_string();
+        said(
+            0,
+            &["radii", "--reference", &reference, "--benchmark", &benchmark, "-o", &into, "--embedder", MODEL],
+            &[],
+        );
+        trommel_columnar::embeddings::EmbeddingSet::open(&out.join("x")).unwrap().radii.unwrap()
+    };
+    let first = radii_in(&out);
+    let list = out.join("embedded/benchmarks/x/source_files.jsonl");
+    let parts = || fs::read_dir(out.join("embedded/benchmarks/x/manifest")).unwrap().count();
+    let (noted, begun) = (fs::read_to_string(&list).unwrap(), parts());
+    for name in files {
+        let (path, aside) = (bench.join(name), folder.path().join("aside"));
+        fs::copy(&path, &aside).unwrap();
+        fs::rename(aside, path).unwrap();
+    }
+    assert_eq!(radii_in(&out), first);
+    assert!(parts() > begun, "the same embeddings are gone on with");
+    assert_ne!(fs::read_to_string(&list).unwrap(), noted, "the copies are known by now");
+    // What an earlier version has embedded is taken for what lies there, once.
+    fs::remove_file(&list).unwrap();
+    assert_eq!(radii_in(&out), first);
+    let aside = folder.path().join("aside.jpg");
+    fs::rename(bench.join(files[0]), &aside).unwrap();
+    fs::rename(bench.join(files[1]), bench.join(files[0])).unwrap();
+    fs::rename(&aside, bench.join(files[1])).unwrap();
+    let second = radii_in(&out);
+    assert_eq!(second, [first[1], first[0], first[2]]);
+    assert_eq!(second, radii_in(&folder.path().join("fresh")));
+}
+
 /// One file of vectors that strayed into a folder of pictures does not make it embeddings, nor the other way round.
 #[test]
 fn a_folder_of_pictures_and_embeddings_is_refused_with_both_counts() {

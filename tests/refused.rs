@@ -86,6 +86,7 @@ impl Inputs {
         let [study, unknown] = ["study.toml", "unknown.toml"].map(|name| self.path(name));
         let [page, file] = [self.path("no/page.html"), format!("{OUT}/s.parquet")];
         let (benchmark, stored) = (format!("photo={photo}"), format!("stored={vectors}"));
+        let [above_run, run_itself, table_of_gaps] = ["..", ".", "gap.csv"].map(|name| format!("{name}={photo}"));
         let table = ["--rule", "where:score>5", "--table", &none];
         let (tight, drawn, known) = (["--memory", "1MiB"], ["--rule", "random:50%"], ["--model", MODEL]);
         let pictures = ["--benchmark", &benchmark, "--embedder", MODEL];
@@ -117,6 +118,27 @@ impl Inputs {
             (with(&[&["train", &tar, "--run", OUT], &drawn, &recipe, &["--lanes", "0"]]), 2, "lane"),
             (with(&[&watch, &above, &tight]), 2, little),
             (with(&[&watch, &elsewhere]), 2, "elsewhere"),
+            (
+                with(&[&["prune", &tar, "--run", OUT], &above, &["--benchmark", &above_run]]),
+                2,
+                "with no dot at its start",
+            ),
+            (
+                with(&[&["prune", &tar, "--run", OUT], &above, &["--benchmark", &run_itself]]),
+                2,
+                "with no dot at its start",
+            ),
+            (with(&[&["radii", "--reference", &reference, "-o", OUT, "--benchmark", &above_run]]), 2, "with no dot"),
+            (
+                with(&[&["radii", "--reference", &reference, "-o", OUT, "--benchmark", &table_of_gaps]]),
+                2,
+                "beside embedded",
+            ),
+            (
+                with(&[&watch, &["--split", "summary.json=drop-above:0.9"]]),
+                2,
+                "beside summary.json and changes.parquet",
+            ),
             (with(&[&watch, &above, &["--train", &trainer]]), 2, "no-such-model"),
             (with(&[&["study", &study, "--run", OUT]]), 2, "pool: "),
             (with(&[&["study", &unknown, "--run", OUT]]), 2, "no-such-model"),

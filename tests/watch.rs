@@ -784,6 +784,95 @@ fn what_is_being_written_is_not_in_force() {
     assert!(!said.contains("WARN"), "{said}");
 }
 
+/// Six bitmaps of one size in two class folders; another `shade`, other pixels.
+fn bitmaps(root: &Path, shade: u8) {
+    for at in 0..6u8 {
+        let mut bytes = b"BM\x36\x0c\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x20\0\0\0\x20\0\0\0\x01\0\x18\0".to_vec();
+        bytes.resize(54, 0);
+        bytes.extend((0..32 * 32 * 3).map(|byte: u32| (byte as u8 / 7).wrapping_mul(at + 1) ^ shade));
+        let path = root.join(format!("{}/deep/{at}.bmp", ["cat", "dog"][usize::from(at % 2)]));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// A tar in which the pictures of a folder are samples.
+fn tar_of(root: &Path, to: &Path) {
+    let mut tar = tar::Builder::new(fs::File::create(to).unwrap());
+    for (class, at) in (0..6).map(|at| (["cat", "dog"][at % 2], at)) {
+        tar.append_path_with_name(root.join(format!("{class}/deep/{at}.bmp")), format!("{at}.bmp")).unwrap();
+    }
+    tar.finish().unwrap();
+}
+
+/// Names, sizes and classes are what they were, and so are the folders' times.
+#[test]
+fn other_pictures_in_a_benchmarks_files_are_another_benchmark() {
+    let (scene, pictures) = (Scene::new(), Scene::new());
+    let (set, tars) = (pictures.path("set"), pictures.path("tars"));
+    fs::create_dir(&tars).unwrap();
+    let fill = |shade| {
+        bitmaps(&set, shade);
+        tar_of(&set, &tars.join("0.tar"));
+    };
+    fill(0);
+    scene.put("00000.tar", "00000");
+    let of = |name: &str, folder: &Path| ["--benchmark".to_owned(), format!("{name}={}", folder.display())];
+    let rule = ["--rule", "drop-above:0.5", "--embedder", common::MODEL, "--random-init", "1"].map(String::from);
+    let judging = [&of("x", &set)[..], &of("y", &tars), &rule].concat();
+    let epoch = |scene: &Scene| scene.once(&judging, &[])["epoch"].as_u64().unwrap();
+    assert_eq!((epoch(&scene), epoch(&scene)), (1, 1));
+    let embedded = |name: &str| scene.run().join("benchmarks").join(name).join("embeddings");
+    let inodes = |name: &str| -> Vec<u64> {
+        fs::read_dir(embedded(name)).unwrap().map(|part| part.unwrap().metadata().unwrap().ino()).collect()
+    };
+    let before = ["x", "y"].map(inodes);
+    fill(0);
+    assert_eq!((epoch(&scene), ["x", "y"].map(inodes)), (1, before), "the same pictures, written again");
+    fill(99);
+    assert_eq!(epoch(&scene), 2);
+    scene.equals_batch("main", &judging);
+
+    // A watch that runs sees a file that is written over in place.
+    let mut watch = Group::start(&scene.args(&judging, &["--poll", "100ms"]));
+    assert!(until(60, || watch.said().contains("epoch 2") || watch.status().is_some()), "{}", watch.said());
+    fill(7);
+    let shown = || Ledger::open(&scene.current().join("main")).map(|ledger| ledger.config()["decisions"].clone());
+    let is_new = |before: &Value| {
+        shown().is_ok_and(|now| {
+            [0, 1].iter().all(|at| now["benchmarks"][at]["sha256"] != before["benchmarks"][at]["sha256"])
+        })
+    };
+    let before = shown().unwrap();
+    assert!(until(120, || is_new(&before) || watch.status().is_some()), "{}", watch.said());
+    assert!(signal(watch.pid(), libc::SIGTERM));
+    watch.ends_with(0, 60);
+    scene.equals_batch("main", &judging);
+}
+
+/// No split is called as what lies beside the splits.
+#[test]
+fn a_split_is_no_file_of_an_epoch() {
+    let (scene, flags) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    scene.once(&flags, &[]);
+    let at = flags.iter().position(|word| word == "--rule").unwrap();
+    let files = fs::read_dir(scene.current()).unwrap().map(|entry| entry.unwrap());
+    let names = files
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| entry.file_name().into_string().unwrap());
+    let names: Vec<String> = names.chain(["..".into(), ".main".into(), "a/b".into()]).collect();
+    assert!(names.len() > 4, "{names:?}");
+    let fresh = Scene::new();
+    for name in names {
+        let mut flags = flags.clone();
+        flags.splice(at..at + 2, ["--split".into(), format!("{name}=drop-above:0.9")]);
+        let said = stderr(&run(2, &words(&fresh.args(&flags, &["--once"]))));
+        assert!(said.contains(&format!("--split {name}=drop-above:0.9: write it as NAME=RULE")), "{said}");
+        assert!(!fresh.run().exists(), "{name}");
+    }
+}
+
 /// Whatever a watch was doing with an epoch's folder when it ended, the next one shows the epoch that was made.
 #[test]
 fn an_epoch_is_shown_whatever_is_left_of_it() {

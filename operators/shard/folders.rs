@@ -122,20 +122,7 @@ impl Folders {
     /// # Errors
     /// A root that cannot be read, holds no picture, or holds pictures beside class folders; names that are not UTF-8.
     pub fn find(root: &Path, config: &GroupConfig) -> Result<Self, FolderError> {
-        let extensions = if config.image_keys == GroupConfig::default().image_keys {
-            FOLDER_EXTENSIONS.map(String::from).to_vec()
-        } else {
-            config.image_keys.clone()
-        };
-        let mut found = Self {
-            plan: Arc::default(),
-            pictures: 0,
-            captioned: 0,
-            notices: Notices::default(),
-            classes: Vec::new(),
-            config: config.clone(),
-            extensions,
-        };
+        let mut found = Self::nothing(config);
         let own = found.walk(root, false)?;
         let (mut shards, mut misnamed) = (Vec::new(), None);
         for folder in &own.folders {
@@ -186,6 +173,37 @@ impl Folders {
         }
         found.plan = Arc::new(Plan { shards, lost, ..Plan::default() });
         Ok(found)
+    }
+
+    /// All pictures that [`find`](Self::find) sees under `root`, class after class, its own first. Costs a listing of each folder, and no look at a picture
+    /// that is no link.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn pictures_under(root: &Path, config: &GroupConfig) -> Result<Vec<PathBuf>, PlanError> {
+        let found = Self::nothing(config);
+        let Walked { mut pictures, folders, .. } = found.walk(root, false)?;
+        for folder in &folders {
+            pictures.extend(found.walk(folder, true)?.pictures);
+        }
+        Ok(pictures.into_iter().map(|picture| picture.path).collect())
+    }
+
+    fn nothing(config: &GroupConfig) -> Self {
+        let extensions = if config.image_keys == GroupConfig::default().image_keys {
+            FOLDER_EXTENSIONS.map(String::from).to_vec()
+        } else {
+            config.image_keys.clone()
+        };
+        Self {
+            plan: Arc::default(),
+            pictures: 0,
+            captioned: 0,
+            notices: Notices::default(),
+            classes: Vec::new(),
+            config: config.clone(),
+            extensions,
+        }
     }
 
     fn add(&mut self, shards: &mut Vec<ShardRef>, class: Class, pictures: &[Picture]) {

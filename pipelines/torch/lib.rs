@@ -22,6 +22,7 @@ mod resume_check;
 mod run_setup;
 mod run_watch;
 mod settled;
+mod source_files;
 pub mod study;
 mod takedown;
 mod time_spent;

@@ -10,6 +10,7 @@ use trommel_core::out_folder::OutFolder;
 use trommel_core::sample::Reason;
 use trommel_core::stop::Stop;
 use trommel_decode::{Limits, decode_rgb};
+use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::RunFolder;
 use trommel_shard::plan::Plan;
 
@@ -17,6 +18,7 @@ use crate::embed;
 use crate::prune_round::{Pruner, Round};
 use crate::run_setup::{Input, RunSetup, reader_config};
 use crate::settled::{has_trained, judged};
+use crate::source_files::{SOURCE_FILES, SourceFiles};
 use crate::together::Together;
 use trommel_pipelines::benchmarks::{is_pictures, ledger_of, rejects};
 use trommel_pipelines::config::{JudgeConfig, ReadingConfig};
@@ -91,10 +93,10 @@ pub(crate) fn embedded(config: &JudgeConfig, embeds: bool, stop: &Stop) -> Resul
     Ok(ready)
 }
 
-/// Embeds a folder of pictures into a run folder of its own, once: a finished one is found there.
+/// Embeds a folder of pictures into a run folder of its own, once: a finished one of the same pictures is found there.
 ///
 /// # Errors
-/// Whatever a run may end with; a file that cannot be read, which the same command tries again.
+/// Whatever a run may end with; a file that cannot be read, or changes meanwhile, which the same command tries again.
 pub fn embed_pictures(
     config: &JudgeConfig,
     pictures: &Path,
@@ -118,16 +120,24 @@ pub fn embed_pictures(
     embed::check(&embedding)?;
     // One at a time looks, deletes and embeds: the tasks of an array come here together, and wait for the first.
     let _guard = in_turn(&embedding.run, stop)?;
-    let changed = has_changed(&embedding, pictures)?;
+    let mut files = SourceFiles::look(pictures, embedding.machine.threads, stop)?;
+    let changed = match ledger_of(&embedding.run)? {
+        Some(ledger) => has_changed(&embedding, pictures, &ledger)? || !files.are_those_of(&embedding.run)?,
+        None => false,
+    };
     if changed {
         tracing::info!("{} has changed since it was embedded: it is embedded anew", pictures.display());
     }
     discard(&embedding.run, changed).map_err(PipelineError::at(&embedding.run))?;
+    let mut folder = OutFolder::make(&embedding.run).map_err(PipelineError::at(&embedding.run))?;
+    folder.goes_with(SOURCE_FILES).map_err(PipelineError::at(&embedding.run))?;
+    files.note(&embedding.run)?;
     let done = prune(&embedding, stop.clone(), progress)?;
     // Whoever embeds them by a command of its own hears this too.
     done.notices.lines().for_each(|line| tracing::warn!("{}: {line}", pictures.display()));
     PipelineError::if_not_whole(done.interrupted, &done.failed).map_err(|error| error.within(pictures.display()))?;
-    embed::finish(&embedding, false).map(|_| ())
+    embed::finish(&embedding, false)?;
+    files.note_embedded(&embedding.run)
 }
 
 /// A lock beside the folder `into`, held until it is dropped; the folder above goes with it where nothing was embedded there.
@@ -153,9 +163,9 @@ fn discard(folder: &Path, goes: bool) -> io::Result<()> {
     }
 }
 
-/// Whether a finished embedding is not that of the pictures any more: other files or sizes, or one that could not be decoded and now can.
-fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, PipelineError> {
-    let Some(ledger) = ledger_of(&embedding.run)? else { return Ok(false) };
+/// Whether embeddings are not those of the pictures any more, by what their run says of them: other classes or sizes, or one that could not be decoded
+/// and now can.
+fn has_changed(embedding: &JudgeConfig, pictures: &Path, ledger: &Ledger) -> Result<bool, PipelineError> {
     let stored: Plan = ledger.plan().map_err(PipelineError::usage)?;
     let input = Input::find(&embedding.shards, &embedding.reading.stores, &reader_config(embedding).group)?;
     if input.plan().len() != stored.len() || input.plan().difference(&stored).is_some() {
@@ -170,7 +180,7 @@ fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, Pipelin
         ["image_", "too_many_pixels", "too_many_bytes"].iter().any(|code| why.code.starts_with(code))
             && test_picture(&roots, key).is_some_and(|bytes| decode_rgb(&bytes, &limits).is_ok())
     };
-    Ok(rejects(&ledger)?.iter().any(mended))
+    Ok(rejects(ledger)?.iter().any(mended))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use trommel_pipelines::benchmarks::is_pictures;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
-use trommel_pipelines::radii::RadiiConfig;
+use trommel_pipelines::radii::{EMBEDDED, RadiiConfig};
 
 use crate::prune::embed_pictures;
 
@@ -22,7 +22,7 @@ pub fn with_embedded(
     progress_of: &dyn Fn(&str) -> Arc<Progress>,
 ) -> Result<RadiiConfig, PipelineError> {
     let mut ready = config.clone();
-    let embedded = config.out.join("embedded");
+    let embedded = config.out.join(EMBEDDED);
     let alone = ready.references.len() == 1;
     let references = ready.references.iter_mut().map(|named| {
         let into = if alone { embedded.join("reference") } else { embedded.join("references").join(&named.name) };

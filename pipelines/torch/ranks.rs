@@ -138,6 +138,7 @@ impl Leases for RankLeases {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use trommel_pipelines::error::ErrorKind;
 

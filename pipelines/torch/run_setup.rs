@@ -17,8 +17,8 @@ use trommel_core::stop::Stop;
 
 use self::budget::planned_memory;
 pub use self::input::Input;
-pub(crate) use self::input::captions;
 use self::input::input_of;
+pub(crate) use self::input::{captions, files_read};
 use self::judge::{checked_rule, joiner_of};
 pub use self::machinery::Machinery;
 use self::machinery::decoding_card;

@@ -94,7 +94,7 @@ pub(crate) fn train_on(
         }
     }
     let machinery = judging.start(&credit)?;
-    let (grows, shards) = (deal.grows(), deal.shards());
+    let (grows, shards) = (deal.grows(), deal.shards() as u64);
     // What is judged already was found sound by it.
     let beginning = if judged.is_empty() && cursor.is_none() && !grows { as_read(&deal, lanes) } else { Order::none() };
     let own = LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine);

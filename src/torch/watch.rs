@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use trommel_core::names::{FOLDER_NAMES, is_folder_name};
 use trommel_core::text::thousands;
 use trommel_decide::join::ColumnSet;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
+use trommel_pipelines::watch_folder::BESIDE_SPLITS;
 use trommel_pipelines_torch::watch::{LiveTraining, Wanted, WatchConfig, watch};
 
 use crate::run_config;
@@ -194,9 +196,10 @@ pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
     let mut splits = BTreeMap::new();
     splits.extend(args.rule.iter().map(|rule| (ONE_SPLIT.to_owned(), rule.clone())));
     for text in &args.splits {
-        let Some((name, rule)) = text.split_once('=').filter(|(name, _)| is_folder_name(name)) else {
+        let Some((name, rule)) = text.split_once('=').filter(|(name, _)| is_folder_name(name, &BESIDE_SPLITS)) else {
             return Err(PipelineError::usage(format!(
-                "--split {text}: write it as NAME=RULE; the name becomes a folder's"
+                "--split {text}: write it as NAME=RULE; the name becomes a folder's, beside {}: {FOLDER_NAMES}",
+                BESIDE_SPLITS.join(" and ")
             )));
         };
         if splits.insert(name.to_owned(), rule.to_owned()).is_some() {
@@ -207,8 +210,4 @@ pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
         return Err(PipelineError::usage("--rule or --split is missing: say what is to be dropped"));
     }
     Ok(Wanted { benchmarks, splits, takedowns: args.takedowns.clone(), not_followed: Vec::new() })
-}
-
-fn is_folder_name(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
 }

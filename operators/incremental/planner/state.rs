@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use trommel_shard::store::FileInfo;
 
 use super::{Arrival, Arrived};
 use crate::inputs::Inputs;
@@ -31,8 +32,8 @@ pub struct Failure {
     pub when: Instant,
 }
 
-/// Length and last change of a file, or of everything directly in a folder.
-pub type FileStamps = Vec<(PathBuf, u64, u64)>;
+/// What tells that a file has changed, or what is read of a folder: by path, what the system says of each file.
+pub type FileStamps = Vec<(PathBuf, FileInfo)>;
 
 /// A benchmark as the user names it: pictures, perhaps, that are to be embedded.
 #[derive(Clone, Debug, PartialEq, Eq)]

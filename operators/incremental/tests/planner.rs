@@ -14,11 +14,16 @@ use crate::planner::{
     Refusal, Seen, Standing, State, Step, Trainer, changes, plan,
 };
 use trommel_decide::benchmark::Benchmark;
+use trommel_shard::store::{EntryKind, FileInfo};
 
 const POLL: Duration = Duration::from_secs(10);
 
 fn found(content: u64) -> Found {
     Found { path: "x".into(), bytes: content, modified_ns: 7, stamp: None }
+}
+
+fn file(content: u64) -> FileInfo {
+    FileInfo { kind: EntryKind::File, bytes: Some(content), modified: None, stamp: None }
 }
 
 fn benchmark(name: &str, radius: f64) -> Arc<Benchmark> {
@@ -173,7 +178,7 @@ fn the_course_of_a_turn() {
     let once = Held { manner: Manner { once: true, ..held.manner }, ..Held::with_two() };
     let named = |length| {
         let (name, path) = ("b".into(), "pictures".into());
-        NamedBenchmark { name, path, without: vec![], stamps: vec![("pictures/1.png".into(), length, 7)] }
+        NamedBenchmark { name, path, without: vec![], stamps: vec![("pictures/1.png".into(), file(length))] }
     };
     held.embedded = vec![named(5)];
     let rest = |is_more, trains| Seen::Rest { is_more, trains };
@@ -398,7 +403,7 @@ impl World {
             8 => self.has_trouble = !self.has_trouble,
             9 => self.restless = BTreeSet::from([name]),
             10 => {
-                let stamps = vec![("f".into(), content, 0)];
+                let stamps = vec![("f".into(), file(content))];
                 self.named = vec![NamedBenchmark { name: "p".into(), path: "p".into(), without: vec![], stamps }];
             }
             11 => {

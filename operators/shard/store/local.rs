@@ -33,7 +33,7 @@ impl Store for Local {
                 kind if kind.is_file() => (EntryKind::File, None),
                 kind if kind.is_dir() => (EntryKind::Folder, None),
                 _ => {
-                    let seen = std::fs::metadata(entry.path()).ok().map(|metadata| seen(&metadata));
+                    let seen = std::fs::metadata(entry.path()).ok().map(|metadata| FileInfo::from(&metadata));
                     (seen.as_ref().map_or(EntryKind::Nothing, |seen| seen.kind), seen)
                 }
             };
@@ -55,7 +55,7 @@ impl Store for Local {
     }
 
     fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
-        std::fs::metadata(path_of(url)).map(|metadata| seen(&metadata)).map_err(|error| refused(url, error))
+        std::fs::metadata(path_of(url)).map(|metadata| FileInfo::from(&metadata)).map_err(|error| refused(url, error))
     }
 
     fn probe(&self, url: &str) -> Result<(), StoreError> {
@@ -73,18 +73,21 @@ fn path_of(url: &str) -> &Path {
     local_path(url).unwrap_or(Path::new(url))
 }
 
-fn seen(metadata: &Metadata) -> FileInfo {
-    let kind = match metadata {
-        _ if metadata.is_file() => EntryKind::File,
-        _ if metadata.is_dir() => EntryKind::Folder,
-        _ => EntryKind::Stream,
-    };
-    let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
-    FileInfo {
-        kind,
-        bytes: (kind == EntryKind::File).then_some(metadata.len()),
-        modified: metadata.modified().ok(),
-        stamp: Some(Stamp::Inode(metadata.ino(), changed_ns)),
+impl From<&Metadata> for FileInfo {
+    /// What the system says of a file, with its inode and the last change of that.
+    fn from(metadata: &Metadata) -> Self {
+        let kind = match metadata {
+            _ if metadata.is_file() => EntryKind::File,
+            _ if metadata.is_dir() => EntryKind::Folder,
+            _ => EntryKind::Stream,
+        };
+        let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+        Self {
+            kind,
+            bytes: (kind == EntryKind::File).then_some(metadata.len()),
+            modified: metadata.modified().ok(),
+            stamp: Some(Stamp::Inode(metadata.ino(), changed_ns)),
+        }
     }
 }
 
@@ -104,7 +107,7 @@ impl ByteSource for LocalFile {
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, "can be read once, from its start")));
         }
         let mut file = File::open(&self.path).map_err(failed)?;
-        if seen(&file.metadata().map_err(failed)?) != self.seen {
+        if FileInfo::from(&file.metadata().map_err(failed)?) != self.seen {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "has changed since it was opened")));
         }
         file.seek(SeekFrom::Start(byte)).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! What a run reads: shards or class folders, as they were given, as another run has planned them, or as a split leaves them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trommel_core::notices::Notices;
@@ -8,7 +8,7 @@ use trommel_shard::classified::Packed;
 use trommel_shard::folders::{FolderError, Folders};
 use trommel_shard::plan::{Plan, PlanError, PlanOptions, expand, shards_in};
 use trommel_shard::samples::GroupConfig;
-use trommel_shard::store::{Store, Stores, local_path};
+use trommel_shard::store::{Local, Store, Stores, local_path};
 
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -97,6 +97,21 @@ impl Input {
             Self::Folders(folders) => &folders.plan,
         }
     }
+}
+
+/// The files that [`Input::find`] has read of a folder on this machine: its pictures, or its tars; none where it is neither. Only folders are listed.
+///
+/// # Errors
+/// A folder that cannot be read; a set of CLIP_benchmark's of another kind, or without one of its tars.
+pub(crate) fn files_read(folder: &Path, reading: &GroupConfig) -> Result<Vec<PathBuf>, PipelineError> {
+    let shards = shards_in(&Local::default(), &folder.display().to_string()).map_err(PipelineError::usage)?;
+    if shards.is_empty() {
+        let pictures = Folders::pictures_under(folder, reading).map_err(PipelineError::usage)?;
+        if !pictures.is_empty() {
+            return Ok(pictures);
+        }
+    }
+    Ok(Packed::tars(folder)?.unwrap_or_else(|| shards.into_iter().map(PathBuf::from).collect()))
 }
 
 /// Whether shards lie directly in a folder.

@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use trommel_core::names::is_name;
+use trommel_core::names::{FOLDER_NAMES, is_folder_name, is_name};
 use trommel_synth::SynthConfig;
 
 use self::places::GENERATED;
@@ -44,6 +44,7 @@ pub use self::recipe::RecipeFile;
 pub use self::size::Size;
 use super::file_error::FileError;
 use trommel_pipelines::config::EmbedderConfig;
+use trommel_pipelines::radii::BESIDE_BENCHMARKS;
 
 mod places;
 mod recipe;
@@ -248,9 +249,12 @@ impl StudyFile {
             let both = "reference_classnames, reference_class_table";
             return wrong(both, "they are for the caption of inject_reference");
         }
-        if let Some(name) = self.benchmarks.keys().find(|name| !is_name(name) || *name == "combined") {
+        let is_wrong =
+            |name: &&String| !is_name(name) || !is_folder_name(name, &BESIDE_BENCHMARKS) || *name == "combined";
+        if let Some(name) = self.benchmarks.keys().find(is_wrong) {
             let field = format!("benchmarks.{name}");
-            return wrong(&field, "a name is letters, digits, `_`, `.` and `-`, and not `combined`");
+            let others = BESIDE_BENCHMARKS.join(", ");
+            return wrong(&field, &format!("{FOLDER_NAMES}, and not `combined`, nor one of {others}"));
         }
         let embedder = &self.embedder;
         let of = |field| move |error| FileError::Recipe { field, source: Box::new(error) };

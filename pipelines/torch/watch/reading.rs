@@ -253,6 +253,7 @@ impl Watch<'_> {
         let judge = JudgeConfig { benchmarks, run, ..self.config.judge.clone() };
         let judge = embedded(&judge, self.together.rank() == 0, self.stop)?;
         if let Some(changed) = new.iter().find(|it| stamp(&it.path) != it.stamps) {
+            self.files.settling.forget(&changed.path);
             return Err(changes(&changed.path));
         }
         let mut new = judge.benchmarks.into_iter();

@@ -1,11 +1,12 @@
 //! `trommel radii`.
 
+use trommel_core::names::is_folder_name;
 use trommel_core::text::thousands;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::budget_bytes;
-use trommel_pipelines::radii::{Gap, Measured, RadiiConfig, radii};
+use trommel_pipelines::radii::{BESIDE_BENCHMARKS, Gap, Measured, RadiiConfig, radii};
 
 use super::print_json;
 use crate::args::RadiiArgs;
@@ -64,11 +65,19 @@ fn figures(of: &Measured) -> String {
 /// Flags to what is measured.
 ///
 /// # Errors
-/// A benchmark that is not written as `NAME=DIR`.
+/// A benchmark that is not written as `NAME=DIR`, or called as something else in the folder of the radii.
 pub fn config(args: &RadiiArgs) -> Result<RadiiConfig, PipelineError> {
+    let benchmarks = NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?;
+    if let Some(NamedPath { name, .. }) = benchmarks.iter().find(|it| !is_folder_name(&it.name, &BESIDE_BENCHMARKS)) {
+        let others = BESIDE_BENCHMARKS.join(", ");
+        return Err(PipelineError::usage(format!(
+            "--benchmark {name}: it becomes a folder in {}, beside {others}: give it another name",
+            args.out.display()
+        )));
+    }
     Ok(RadiiConfig {
         references: NamedPath::parse_references(&args.references)?,
-        benchmarks: NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?,
+        benchmarks,
         out: args.out.clone(),
         assume_model: args.embedder.assume_model.clone(),
         round_as_stored: args.round_like.is_some(),
