@@ -185,7 +185,10 @@ fn end_marks() {
     check([&a[..], &END[..512]].concat(), &["a jpg 1"], Some("one zero block in place of two at byte 1024"));
     let more = [&a[..], &END[..512], &a].concat();
     check(more, &["a jpg 1"], Some("one zero block in place of two at byte 1024, what follows is not read"));
-    check([&a[..], &END, &a].concat(), &["a jpg 1"], Some("bytes behind the end mark are not read"));
+    check([&a[..], &END, &a].concat(), &["a jpg 1"], Some("another tar behind the end mark is not read"));
+    check([&a[..], &END, b"A line."].concat(), &["a jpg 1"], Some("bytes behind the end mark are not read"));
+    check([&a[..], &END, &[0; 9000], &a].concat(), &["a jpg 1"], Some("bytes behind the end mark are not read"));
+    check([&a[..], &END, &[0; 9216], &a].concat(), &["a jpg 1"], Some("another tar behind the end mark is not read"));
     check([&a[..], &END, &[0; 9000]].concat(), &["a jpg 1"], None);
 }
 

@@ -16,7 +16,9 @@ pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome
     // Where nothing was read, bytes behind the end mark say that this is no empty tar.
     let damaged = matches!(
         samples.tar().end(),
-        Some(TarEnd::Damaged { .. } | TarEnd::Marked { behind: Some(_) } | TarEnd::LoneZeroBlock { more: true, .. })
+        Some(
+            TarEnd::Damaged { .. } | TarEnd::Marked { behind: Some(_), .. } | TarEnd::LoneZeroBlock { more: true, .. }
+        )
     );
     let files = nameless + macos + links + unread + sparse + oversized_headers;
     match remark {
@@ -37,7 +39,7 @@ fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
     let MemberCounts { repeated, nameless, macos, links, unread, .. } = *samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = tar.oddities();
     match tar.end() {
-        Some(TarEnd::Marked { behind }) => remarks.extend(behind.clone()),
+        Some(TarEnd::Marked { behind, .. }) => remarks.extend(behind.clone()),
         Some(TarEnd::LoneZeroBlock { offset, more }) => {
             let more = if *more { ", what follows is not read" } else { "" };
             remarks.push(format!("one zero block in place of two at byte {offset}{more}"));
@@ -88,7 +90,12 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
                 let place = format!("{name}: at byte {offset}: {what}");
                 notices.loss("shard_cut_off", "shards cut off or damaged behind their first samples", place, 1, 0);
             }
-            Some(TarEnd::Marked { behind: Some(what) }) => {
+            // Whoever put one behind the other asked for all.
+            Some(TarEnd::Marked { is_tar: true, .. }) => {
+                let text = "tars behind the end mark of another one, which are not read";
+                notices.file_loss("tar_behind_end", text, name, None);
+            }
+            Some(TarEnd::Marked { behind: Some(what), is_tar: false }) => {
                 notices.note(
                     "bytes_behind_end",
                     "shards with bytes behind their end mark",
@@ -102,7 +109,9 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
             }
             // A whole tar, as far as anybody can tell.
             Some(
-                TarEnd::Marked { behind: None } | TarEnd::LoneZeroBlock { more: false, .. } | TarEnd::NoMark { .. },
+                TarEnd::Marked { behind: None, is_tar: false }
+                | TarEnd::LoneZeroBlock { more: false, .. }
+                | TarEnd::NoMark { .. },
             )
             | None => {}
         }

@@ -19,7 +19,7 @@ use std::io::BufRead;
 
 use serde::{Deserialize, Serialize};
 
-use self::bytes::padding;
+use self::bytes::{Trailing, padding};
 use super::header::{BLOCK, Header, Pax, until_nul};
 
 mod bytes;
@@ -75,6 +75,8 @@ pub enum TarEnd {
     Marked {
         /// What is odd about the bytes behind them.
         behind: Option<String>,
+        /// Whether these begin as a tar does: `cat` has put one behind the other.
+        is_tar: bool,
     },
     /// One zero block only; `more` when something else follows it, which is not read.
     LoneZeroBlock {
@@ -358,10 +360,15 @@ impl<R: BufRead> TarReader<R> {
     /// A zero block at `at` was read: is there a second, and what follows?
     fn end_mark(&mut self, at: u64) -> TarEnd {
         match self.block() {
-            Ok(Some(block)) if block.iter().all(|&b| b == 0) => match self.trailing() {
-                Ok(more) => TarEnd::Marked { behind: more.then(|| "bytes behind the end mark are not read".into()) },
-                Err(error) => TarEnd::Marked { behind: Some(format!("behind the end mark: {error}")) },
-            },
+            Ok(Some(block)) if block.iter().all(|&b| b == 0) => {
+                let (behind, is_tar) = match self.trailing() {
+                    Ok(Trailing::Nothing) => (None, false),
+                    Ok(Trailing::Bytes) => (Some("bytes behind the end mark are not read".into()), false),
+                    Ok(Trailing::Tar) => (Some("another tar behind the end mark is not read".into()), true),
+                    Err(error) => (Some(format!("behind the end mark: {error}")), false),
+                };
+                TarEnd::Marked { behind, is_tar }
+            }
             Ok(Some(_)) => TarEnd::LoneZeroBlock { offset: at, more: true },
             Ok(None) | Err(_) => TarEnd::LoneZeroBlock { offset: at, more: false },
         }

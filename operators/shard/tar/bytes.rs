@@ -3,50 +3,57 @@
 use std::io::{self, BufRead};
 
 use super::{CUT_IN_HEADERS, Head, TarEnd, TarReader};
-use crate::header::BLOCK;
+use crate::header::{BLOCK, Header};
 
 /// Zeros behind the end mark are read up to here, so that a compressed stream's checksum is seen.
 const MAX_TRAILING_BYTES: u64 = 1 << 20;
 
+/// What stands behind an end mark.
+pub(super) enum Trailing {
+    Nothing,
+    /// The header of a member.
+    Tar,
+    Bytes,
+}
+
 impl<R: BufRead> TarReader<R> {
-    pub(super) fn trailing(&mut self) -> io::Result<bool> {
-        let mut left = MAX_TRAILING_BYTES;
-        while left > 0 {
-            let chunk = fill(&mut self.input)?;
-            if chunk.is_empty() {
-                return Ok(false);
+    pub(super) fn trailing(&mut self) -> io::Result<Trailing> {
+        for _ in 0..MAX_TRAILING_BYTES / BLOCK as u64 {
+            let (block, have) = self.part()?;
+            if block.iter().any(|&b| b != 0) {
+                let is_header = have == BLOCK && Header::parse(&block).is_ok();
+                return Ok(if is_header { Trailing::Tar } else { Trailing::Bytes });
             }
-            let (length, more) = (chunk.len(), chunk.iter().any(|&b| b != 0));
-            self.input.consume(length);
-            self.position = self.position.saturating_add(length as u64);
-            if more {
-                return Ok(true);
+            if have < BLOCK {
+                return Ok(Trailing::Nothing);
             }
-            left = left.saturating_sub(length as u64);
         }
         // What goes on is not read, and so may be anything.
-        Ok(!fill(&mut self.input)?.is_empty())
+        Ok(if fill(&mut self.input)?.is_empty() { Trailing::Nothing } else { Trailing::Bytes })
     }
 
-    /// The next block; `None` at a clean end of the input.
-    pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK]>, TarEnd> {
+    /// The next bytes, a block of them where there are so many, and how many there are.
+    fn part(&mut self) -> io::Result<([u8; BLOCK], usize)> {
         let mut block = [0; BLOCK];
         let mut have = 0;
         while have < BLOCK {
-            let chunk = match fill(&mut self.input) {
-                Ok(chunk) => chunk,
-                Err(error) => return Err(self.damaged(self.position, error)),
-            };
+            let chunk = fill(&mut self.input)?;
             if chunk.is_empty() {
                 break;
             }
             let take = chunk.len().min(BLOCK - have);
             block[have..have + take].copy_from_slice(&chunk[..take]);
-            tape(&mut self.head, &chunk[..take]);
             self.input.consume(take);
             self.position = self.position.saturating_add(take as u64);
             have += take;
         }
+        Ok((block, have))
+    }
+
+    /// The next block; `None` at a clean end of the input.
+    pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK]>, TarEnd> {
+        let (block, have) = self.part().map_err(|error| self.damaged(self.position, error))?;
+        tape(&mut self.head, &block[..have]);
         match have {
             0 => Ok(None),
             BLOCK => Ok(Some(block)),
