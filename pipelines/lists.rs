@@ -103,7 +103,7 @@ pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineErro
             add(file.to_string(), folder, name)?;
         }
     } else {
-        let tabs = text.contains('\t');
+        let (tabs, mut names) = (text.contains('\t'), Vec::new());
         for (place, line) in lines(path, &text) {
             let parts = line.split_once(|c: char| if tabs { c == '\t' } else { c == ',' || c == ' ' });
             let (folder, name) = parts.map(|(folder, name)| (folder.trim(), name.trim())).unwrap_or_default();
@@ -111,7 +111,13 @@ pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineErro
                 let wrong = "write FOLDER NAME, with a tab, a comma or a space between";
                 return Err(PipelineError::usage(format!("{place}: `{line:.80}`: {wrong}")));
             }
-            add(place, folder.to_owned(), name.to_owned())?;
+            names.push(name.to_owned());
+            add(place, unquoted(folder), unquoted(name))?;
+        }
+        // As in ImageNet's map_clsloc.txt.
+        if let Some(first) = names.first().filter(|_| are_rows(&names)) {
+            let wrong = "begins with a number or an id as all names do, which is no part of a class name: leave that column out";
+            return Err(PipelineError::usage(format!("{file}: `{first:.80}` {wrong}")));
         }
     }
     if table.is_empty() {
@@ -143,6 +149,12 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
         }
         deserializer.deserialize_map(Fields(PhantomData)).map(Self)
     }
+}
+
+/// A field without the quotes of CSV, where it stands in some.
+fn unquoted(field: &str) -> String {
+    let inner = field.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.map_or_else(|| field.to_owned(), |inner| inner.replace("\"\"", "\""))
 }
 
 /// Whether all lines begin with their own number, or all with a synset's id, as tables do.

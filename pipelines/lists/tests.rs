@@ -70,6 +70,7 @@ fn tables_of_folders_are_read_in_every_form_that_lies_about() {
         "n1 tench, Tinca tinca\nn2 goldfish\n",
         "n1\ttench, Tinca tinca\n\nn2\tgoldfish",
         "n2,goldfish\nn1,tench, Tinca tinca\n",
+        "n2,goldfish\n\"n1\",\"tench, Tinca tinca\"\n",
         r#"{"n1": "tench, Tinca tinca", "n2": "goldfish"}"#,
         r#"{"0": ["n1", "tench, Tinca tinca"], "1": ["n2", "goldfish"]}"#,
     ] {
@@ -83,6 +84,7 @@ fn tables_of_folders_are_read_in_every_form_that_lies_about() {
         ("{\"n1\": \"a\", \"n2\": \" \"}", "list: folder `n2` with the name ` `: neither may be blank"),
         ("{\"0\": [\"\", \"tench\"]}", "list: folder `` with the name `tench`: neither may be blank"),
         ("\n", "list: holds no class"),
+        ("n2 1 kit_fox\nn1 2 English_setter\n", "list: `1 kit_fox` begins with a number or an id as all names do"),
     ] {
         let said = table(content).unwrap_err();
         assert!(said.starts_with(wrong), "{said}");

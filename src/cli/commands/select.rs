@@ -76,7 +76,10 @@ pub fn run(args: &SelectArgs, given: &[String]) -> Outcome {
         say(told(split, report.judged));
         tell_remarks(&split.remarks);
         if split.captionless > 0 {
-            say(format!("  {} of them have no caption: no trainer uses them", thousands(split.captionless)));
+            let captionless = thousands(split.captionless);
+            say(format!(
+                "  {captionless} of them have no caption, or an empty one: `trommel train` leaves them out; open_clip takes those with an empty .txt"
+            ));
         }
         if split.captions_unknown > 0 {
             let unknown = thousands(split.captions_unknown);
