@@ -1,7 +1,7 @@
 //! Pictures of a past run, read back from where they came: samples from their shards, test pictures from class folders.
 //!
-//! A plain tar is opened at the sample's own byte; a compressed one is streamed up to the last sample wanted. What cannot be
-//! had is left out and remarked on, never an error.
+//! A plain tar is opened at the sample's own byte; a compressed one is streamed up to the last sample wanted; of a class folder the
+//! sample's own files are read. What cannot be had as it was judged is left out and remarked on, never an error.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,6 +16,7 @@ use trommel_core::names::STDIN;
 use trommel_core::sample::{Encoded, Sample, SampleId};
 use trommel_decode::{Limits, decode_rgb};
 use trommel_shard::compression::{Compression, CompressionLimits, decompress};
+use trommel_shard::folders::PictureFiles;
 use trommel_shard::header::BLOCK;
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::samples::{Group, GroupConfig, SampleReader, Want};
@@ -36,13 +37,17 @@ pub struct FoundPicture {
     pub image: Vec<u8>,
     /// Caption; may be empty.
     pub caption: String,
+    /// Name of its class folder, where neither a text nor a json lies beside it.
+    pub class_name: Option<String>,
 }
 
-/// Where a sample stands: its byte in the decompressed tar, and its key.
+/// Where a sample stands: its byte in the decompressed tar, its bytes, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedPicture {
     /// Byte of its first header.
     pub offset: u64,
+    /// Bytes of its members, or of its files in a class folder, as they were judged.
+    pub size: u64,
     /// Key of the sample, as its members are named.
     pub key: String,
 }
@@ -103,16 +108,16 @@ fn shard_samples(
     if shard.url == STDIN {
         return Err("standard input cannot be read again".into());
     }
-    if let Some(path) = local_path(&shard.url).filter(|path| path.is_dir()) {
+    if let Some(folder) = local_path(&shard.url).filter(|path| path.is_dir()) {
+        let mut read = Ok(());
         for (index, sample) in wanted {
-            // A key begins with the class, unless the root is the class.
-            let roots: Vec<PathBuf> =
-                [path.parent(), Some(path)].into_iter().flatten().map(Path::to_path_buf).collect();
-            if let Some(image) = test_picture(&roots, &sample.key) {
-                take(*index, FoundPicture { image, caption: String::new() });
+            match class_sample(folder, &shard.name, group, sample) {
+                Ok(sample) => take(*index, sample),
+                // One that is not there says nothing of the others; the first of them is told.
+                Err(error) => read = read.and(Err(error)),
             }
         }
-        return Ok(());
+        return read;
     }
     let source = store.open(&shard.url)?;
     let announced = source.announced_bytes();
@@ -159,6 +164,27 @@ fn shard_samples(
     Ok(())
 }
 
+/// A sample of a class folder, whose key is `CLASS/FILE`.
+fn class_sample(folder: &Path, name: &str, group: &GroupConfig, sample: &WantedPicture) -> Result<FoundPicture, Cause> {
+    let key = &sample.key;
+    let file = key.strip_prefix(name).and_then(|file| file.strip_prefix('/')).map(Path::new);
+    let Some(file) = file.filter(|file| is_below(file)) else {
+        return Err(format!("{key} is no file of it").into());
+    };
+    let files = PictureFiles::read(&folder.join(file), group)?;
+    // A caption that is gone, or came later, is not what was judged.
+    if files.size != sample.size {
+        let (now, judged) = (files.size, sample.size);
+        return Err(format!(
+            "{key} has {now} bytes now, with its caption and metadata, and had {judged} when it was judged"
+        )
+        .into());
+    }
+    let class = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
+    let class_name = files.is_alone.then(|| class.into_owned());
+    Ok(FoundPicture { image: files.image, caption: files.caption.unwrap_or_default(), class_name })
+}
+
 fn next<R: std::io::BufRead>(groups: &mut SampleReader<'_, R>, want: &mut dyn FnMut(u32) -> Want) -> Option<Group> {
     let group: Result<_, Infallible> = groups.next_group(want, &mut |_| Ok(Permit::free()));
     let Ok(group) = group;
@@ -167,21 +193,25 @@ fn next<R: std::io::BufRead>(groups: &mut SampleReader<'_, R>, want: &mut dyn Fn
 
 fn found(sample: Sample<Encoded>) -> FoundPicture {
     let caption = sample.caption.map(|caption| caption.to_string()).unwrap_or_default();
-    FoundPicture { image: sample.payload.image.to_vec(), caption }
+    FoundPicture { image: sample.payload.image.to_vec(), caption, class_name: None }
 }
 
 /// The test picture with the key `CLASS/FILE` (or `FILE`) below the first root that has it.
 #[must_use]
 pub fn test_picture(roots: &[PathBuf], key: &str) -> Option<Vec<u8>> {
     let key = Path::new(key);
-    // A key names a file below the root, never one beside it.
-    if !key.components().all(|part| matches!(part, Component::Normal(_))) {
+    if !is_below(key) {
         return None;
     }
     let last = Path::new(key.file_name()?);
     let places = roots.iter().flat_map(|root| [root.join(key), root.join(last)]);
     let readable = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_FILE_BYTES);
     places.filter(readable).find_map(|path| std::fs::read(path).ok())
+}
+
+/// Whether a key names a file below its root, never one beside it.
+fn is_below(key: &Path) -> bool {
+    key.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// The picture itself if it is small, else one of it that is (BMP, box-averaged); as it was where it cannot be decoded.

@@ -36,8 +36,10 @@ use super::store::{Local, StoreError};
 use trommel_core::notices::Notices;
 use trommel_core::sample::ShardOutcome;
 
+mod beside;
 mod reader;
 
+pub use self::beside::PictureFiles;
 pub use self::reader::FolderReader;
 
 /// Why a folder is no folder of pictures.
@@ -89,6 +91,16 @@ pub struct Picture {
     /// Which of the text keys has a file beside it: the most preferred one.
     text: Option<u16>,
     json: bool,
+}
+
+impl Picture {
+    /// A picture, of which `has` says whether a file lies beside it.
+    fn new(path: PathBuf, config: &GroupConfig, mut has: impl FnMut(PathBuf) -> bool) -> Self {
+        let json = has(path.with_extension("json"));
+        let texts = config.text_keys.iter().enumerate().filter(|(_, key)| has(path.with_extension(key)));
+        let text = texts.map(|(at, _)| at).min().and_then(|at| u16::try_from(at).ok());
+        Self { path, text, json }
+    }
 }
 
 /// A class folder.
@@ -280,18 +292,13 @@ impl Folders {
         let names: HashSet<&OsStr> = others.iter().filter_map(|path| path.file_name()).collect();
         let mut beside: HashSet<PathBuf> = HashSet::new();
         for path in pictures {
-            let mut has = |key: &str| {
-                let other = path.with_extension(key);
+            walked.pictures.push(Picture::new(path, &self.config, |other| {
                 let there = other.file_name().is_some_and(|name| names.contains(name));
                 if there {
                     beside.insert(other);
                 }
                 there
-            };
-            let json = has("json");
-            let texts = self.config.text_keys.iter().enumerate().filter(|(_, key)| has(key)).map(|(at, _)| at);
-            let text = texts.min().and_then(|at| u16::try_from(at).ok());
-            walked.pictures.push(Picture { path, text, json });
+            }));
         }
         for path in others.iter().filter(|path| !beside.contains(*path)) {
             walked.pass_over(name(path));

@@ -52,8 +52,8 @@ else the point's radius; and no exact copy.
 Leaked: exact or near; where exact copies are not known, what is above the limit. An exact copy of a point whose radius is as large, since the \
 reference set holds one too, is above no limit: drop-over-radius keeps it.
 Full: the caption of the sample nearest to the test point holds the point's class name as whole words, or is the point's own caption (letter \
-case and punctuation aside; a picture of a class folder has its folder's name). Image only: it does not. Label not known: there is no caption to \
-read back, or nothing that the point is called.
+case and punctuation aside; a picture of a class folder with neither a text nor a json beside it has its folder's name). Image only: it does not. \
+Label not known: there is no caption to read back, or nothing that the point is called.
 Between sets (inter): the training set and the benchmark. Inside a set (intra): each point beside the benchmark's other points.";
 
 /// Gathers while the ledger streams by.

@@ -111,7 +111,7 @@ pub(super) struct Candidate {
 impl Candidate {
     pub(super) fn new(row: &LedgerRow, evidence: Evidence, planted: Option<String>) -> Self {
         let info = &row.fate.info;
-        let wanted = WantedPicture { offset: info.offset, key: info.key.clone() };
+        let wanted = WantedPicture { offset: info.offset, size: info.size, key: info.key.clone() };
         Self { id: info.id, shard: row.shard.clone(), wanted, evidence, planted }
     }
 }

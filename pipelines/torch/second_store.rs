@@ -90,7 +90,8 @@ fn a_run_over_a_second_store_decides_the_same() {
     // Its pictures come back from there too.
     let plan: Plan = Ledger::open(&folder.path().join("there-0")).unwrap().plan().unwrap();
     let seen = &wanted.iter().find(|fate| fate.info.id.ordinal == 1).unwrap().info;
-    let asked = [(SampleId { ..seen.id }, WantedPicture { offset: seen.offset, key: seen.key.clone() })].into();
+    let place = WantedPicture { offset: seen.offset, size: seen.size, key: seen.key.clone() };
+    let asked = [(SampleId { ..seen.id }, place)].into();
     let stores = Stores::default().with("mem", memory);
     let (found, troubles) = samples(&stores, &plan, &GroupConfig::default(), &asked);
     assert_eq!((found.len(), troubles.len()), (1, 0), "{troubles:?}");

@@ -3,22 +3,20 @@
 //! A file that is there and cannot be read makes the whole folder unfinished, as a tar's would; so does a folder that is not what it was
 //! when it was planned.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::super::metadata::Metadata;
 use super::super::promised::{Promised, promised_to_folder};
 use super::super::reader::{Admitted, Decisions, KnownError, KnownShard, Members, Replayed, Request, Task, ViewBytes};
 use super::super::remark;
-use super::super::samples::{Group, Want, too_long};
+use super::super::samples::{Group, Want};
 use super::super::store::StoreError;
+use super::beside::{Beside, Unread, image, size};
 use super::{Class, Folders, Picture, bytes_of, extension, file_name};
 use trommel_core::causes::{Cause, Causes};
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome};
+use trommel_core::sample::{Encoded, Event, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome};
 use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 /// Reads class folders.
@@ -43,14 +41,6 @@ impl Open<'_> {
         let inner = picture.path.strip_prefix(&self.class.folder).unwrap_or(&picture.path);
         format!("{}/{}", self.name, inner.to_string_lossy())
     }
-}
-
-/// Why a file was not read.
-enum Unread {
-    /// It is larger than a sample's may be: a reject.
-    TooLarge(Reason),
-    /// It cannot be had: the folder stays unfinished.
-    Unavailable(StoreError),
 }
 
 impl ReadShard for FolderReader {
@@ -183,60 +173,28 @@ impl FolderReader {
         let path = &picture.path;
         let key = open.key(picture);
         let mut info = SampleInfo { id, key, ..SampleInfo::default() };
-        let text_key = picture.text.and_then(|at| config.text_keys.get(usize::from(at)));
-        let beside = || -> Result<_, Unread> {
-            let size = size(path, config.max_image_bytes)?;
-            let json = picture.json.then(|| whole(&path.with_extension("json"), config.max_json_bytes)).transpose()?;
-            let text = text_key.map(|key| whole(&path.with_extension(key), config.max_text_bytes)).transpose()?;
-            Ok((size, json, text))
-        };
-        let (size, json, text) = match beside() {
+        let files = size(path, config.max_image_bytes).and_then(|size| Ok((size, Beside::read(picture, config)?)));
+        let (size, beside) = match files {
             Ok(there) => there,
             Err(Unread::TooLarge(reason)) => return Ok(Ok(Group::Rejected(Arc::new(info), reason))),
             Err(Unread::Unavailable(error)) => return Ok(Err(error)),
         };
-        let held = (json.as_ref().map_or(0, Vec::len) + text.as_ref().map_or(0, Vec::len)) as u64;
-        let read = json.map(|json| Metadata::parse(&json));
-        if read == Some(None) {
+        if beside.is_json_broken {
             remark::note_json(odd, info.key.clone(), 1);
         }
-        let mut metadata = read.flatten().unwrap_or_default();
-        let long = too_long(&mut metadata, config);
-        (info.uid, info.url, info.sha256, info.size) = (metadata.uid, metadata.url, metadata.sha256, size + held);
+        let Metadata { uid, url, sha256, .. } = beside.metadata;
+        (info.uid, info.url, info.sha256, info.size) = (uid, url, sha256, size + beside.bytes);
         let info = Arc::new(info);
-        if let Some(reason) = long {
+        if let Some(reason) = beside.long {
             return Ok(Ok(Group::Rejected(info, reason)));
         }
-        let blank = |text: &String| text.trim().is_empty();
-        let foreign = text.as_ref().is_some_and(|text| std::str::from_utf8(text).is_err());
-        remark::note_text(odd, info.key.clone(), u64::from(foreign));
-        let text = text.map(|text| String::from_utf8_lossy(&text).into_owned()).filter(|text| !blank(text));
-        let caption = text.or(metadata.caption).filter(|text| !blank(text)).map(Arc::from);
-        let permit = admit(size + held + extra_bytes)?;
-        let mut image = vec![0u8; usize::try_from(size).unwrap_or(usize::MAX)];
-        if let Err(error) = File::open(path).and_then(|mut file| file.read_exact(&mut image)) {
-            return Ok(Err(refused(path)(error)));
-        }
+        remark::note_text(odd, info.key.clone(), u64::from(beside.is_text_foreign));
+        let permit = admit(info.size + extra_bytes)?;
+        let image = match image(path, size) {
+            Ok(image) => image,
+            Err(error) => return Ok(Err(error)),
+        };
         let picture = Encoded { image: image.into(), extension: extension(path) };
-        Ok(Ok(Group::Sample(Sample::read(info, caption, picture, permit))))
+        Ok(Ok(Group::Sample(Sample::read(info, beside.caption.map(Arc::from), picture, permit))))
     }
-}
-
-/// A file's size, if it is at most `most` bytes.
-fn size(path: &Path, most: u64) -> Result<u64, Unread> {
-    let bytes = std::fs::metadata(path).map_err(refused(path)).map_err(Unread::Unavailable)?.len();
-    if bytes > most {
-        let detail = format!("{} has {bytes} bytes, more than {most}", extension(path));
-        return Err(Unread::TooLarge(Reason::new("member_too_large", detail)));
-    }
-    Ok(bytes)
-}
-
-fn whole(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
-    size(path, most)?;
-    std::fs::read(path).map_err(refused(path)).map_err(Unread::Unavailable)
-}
-
-fn refused(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |error| StoreError::io(&path.display().to_string(), error)
 }

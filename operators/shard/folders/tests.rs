@@ -210,6 +210,23 @@ fn files_are_read_as_their_tar_is() {
     let Some(Admitted::Sample(first)) = items.first() else { panic!("{items:?}") };
     let of = |text: &Option<String>| text.clone().unwrap_or_default();
     assert_eq!([of(&first.info.uid), of(&first.info.url), of(&first.info.sha256)], ["u0", "http://x", "ab"]);
+    // Read once more, one by one: the same again. What was too long then is too long now.
+    let again = |key: &str| PictureFiles::read(&folder.path().join(key), &GroupConfig::default());
+    let mut judged = 0;
+    for item in &items {
+        let Admitted::Sample(sample) = item else { continue };
+        let files = again(&sample.info.key).unwrap();
+        assert_eq!((&*files.image, files.size), (&*sample.payload.image, sample.info.size));
+        assert_eq!(files.caption.as_deref(), sample.caption.as_deref());
+        assert_eq!(files.is_alone, sample.info.key == "00000/003.jpg");
+        judged += 1;
+    }
+    assert_eq!(judged, 5);
+    let said = again("00000/004.jpg").unwrap_err().to_string();
+    assert!(said.contains("00000/004.jpg: txt has 1048577 bytes"), "{said}");
+    // A caption that is there and leads nowhere is not none.
+    symlink("nowhere", class.join("003.txt")).unwrap();
+    assert!(again("00000/003.jpg").unwrap_err().to_string().contains("003.txt"));
 }
 
 /// What cannot be read is unfinished, never a reject: a file that is gone, and a folder that is not what was planned.

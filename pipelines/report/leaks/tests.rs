@@ -11,7 +11,7 @@ use trommel_columnar::embeddings::{EmbeddingHead, EmbeddingSet};
 use trommel_core::sample::{Fate, PointRow, SampleId, SampleInfo, Score, Status};
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunConfig;
-use trommel_report::Cell;
+use trommel_report::{Cell, PairTile, Report};
 use trommel_shard::plan::{Plan, ShardRef};
 
 use crate::past_run::tests::commit;
@@ -70,6 +70,49 @@ struct Made {
     limit: fn(Option<f64>) -> f64,
     embeddings: bool,
     columns: &'static str,
+    layout: Layout,
+}
+
+/// How samples are laid out.
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    /// img2dataset's `--output_format webdataset`: `00000.tar` with `000000000.jpg`, `.txt`, `.json`.
+    Tars,
+    /// Its `--output_format files`: the same members in a folder `00000`.
+    Files,
+    /// Not img2dataset's: pictures alone, in folders called after [`CLASSES`].
+    Classes,
+}
+
+impl Layout {
+    fn shard(self, ordinal: u64) -> String {
+        match self {
+            Self::Tars => format!("{ordinal:05}.tar"),
+            Self::Files => format!("{ordinal:05}"),
+            Self::Classes => CLASSES[ordinal as usize].into(),
+        }
+    }
+
+    fn key(self, id: SampleId) -> String {
+        let name = format!("{:05}{:04}", id.ordinal, id.index);
+        match self {
+            Self::Tars => name,
+            Self::Files | Self::Classes => format!("{}/{name}.jpg", self.shard(id.ordinal)),
+        }
+    }
+}
+
+/// Members of a sample, as img2dataset writes them: without a caption there is no text, and the json has a null. Some have their captions
+/// in the json alone, as it writes those whose texts nobody asked for.
+fn members(sample: &Sample, layout: Layout) -> Vec<(&'static str, String)> {
+    let picture = ("jpg", "a picture".to_owned());
+    if layout == Layout::Classes {
+        return vec![picture];
+    }
+    let caption = Some(sample.caption).filter(|caption| !caption.is_empty());
+    let json = json!({ "uid": sample.id.index, "caption": caption, "status": "success" }).to_string();
+    let text = caption.filter(|_| sample.id.index % 3 > 0).map(|caption| ("txt", caption.to_owned()));
+    [picture, ("json", json)].into_iter().chain(text).collect()
 }
 
 /// Copies and near copies among points and samples; some radii are a copy's own product.
@@ -127,7 +170,7 @@ fn world(random: &mut Random, made: Made) -> (Vec<Benchmark>, Vec<Sample>) {
     (benchmarks, samples)
 }
 
-fn fate(sample: &Sample, benchmarks: &[Benchmark], offset: u64, made: Made) -> Fate {
+fn fate(sample: &Sample, benchmarks: &[Benchmark], (offset, size): (u64, u64), made: Made) -> Fate {
     let score = |benchmark: &Benchmark| {
         let s: Vec<f64> = benchmark.vectors.iter().map(|point| product(&sample.vector, point)).collect();
         let first = |values: &[f64]| {
@@ -144,8 +187,7 @@ fn fate(sample: &Sample, benchmarks: &[Benchmark], offset: u64, made: Made) -> F
             hits: margins.map(|margins| margins.iter().filter(|margin| **margin > 0.0).count() as u32),
         }
     };
-    let info =
-        SampleInfo { id: sample.id, key: format!("{:04}", sample.id.index), offset, size: 9, ..SampleInfo::default() };
+    let info = SampleInfo { id: sample.id, key: made.layout.key(sample.id), offset, size, ..SampleInfo::default() };
     Fate {
         info: Arc::new(info),
         status: if sample.kept { Status::Kept } else { Status::Dropped },
@@ -199,19 +241,35 @@ fn write(root: &Path, benchmarks: &[Benchmark], samples: &[Sample], made: Made) 
     for ordinal in 0..SHARDS {
         let mine: Vec<&Sample> = samples.iter().filter(|sample| sample.id.ordinal == ordinal).collect();
         let (mut tar, mut at, mut fates) = (tar::Builder::new(Vec::new()), 0, Vec::new());
+        let name = made.layout.shard(ordinal);
+        let url = root.join(&name);
+        if made.layout != Layout::Tars {
+            std::fs::create_dir_all(&url).unwrap();
+        }
         for sample in &mine {
-            fates.push(Arc::new(fate(sample, benchmarks, at, made)));
-            for (kind, bytes) in [("jpg", "a picture"), ("txt", sample.caption)] {
+            let members = members(sample, made.layout);
+            let size = members.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+            fates.push(Arc::new(fate(sample, benchmarks, (at, size), made)));
+            for (kind, bytes) in members {
+                let name = format!("{}.{kind}", Layout::Tars.key(sample.id));
+                if made.layout != Layout::Tars {
+                    std::fs::write(url.join(name), bytes).unwrap();
+                    continue;
+                }
                 let mut header = tar::Header::new_ustar();
                 header.set_size(bytes.len() as u64);
-                tar.append_data(&mut header, format!("{:04}.{kind}", sample.id.index), bytes.as_bytes()).unwrap();
+                tar.append_data(&mut header, name, bytes.as_bytes()).unwrap();
                 at += 512 + (bytes.len() as u64).next_multiple_of(512);
             }
         }
-        let url = root.join(format!("{ordinal}.tar"));
-        std::fs::write(&url, tar.into_inner().unwrap()).unwrap();
-        let bytes = Some(std::fs::metadata(&url).unwrap().len());
-        plan.shards.push(ShardRef { ordinal, name: format!("{ordinal}.tar"), url: url.display().to_string(), bytes });
+        let bytes = match made.layout {
+            Layout::Files | Layout::Classes => mine.len() as u64 * "a picture".len() as u64,
+            Layout::Tars => {
+                std::fs::write(&url, tar.into_inner().unwrap()).unwrap();
+                std::fs::metadata(&url).unwrap().len()
+            }
+        };
+        plan.shards.push(ShardRef { ordinal, name, url: url.display().to_string(), bytes: Some(bytes) });
         shards.push((fates, items(&mine, benchmarks, made)));
     }
     let names: Vec<String> = benchmarks.iter().map(|benchmark| benchmark.name.to_owned()).collect();
@@ -300,7 +358,8 @@ fn radius(radius: Option<f64>) -> f64 {
     radius.unwrap()
 }
 
-const RADII: Made = Made { rule: "drop-over-radius", limit: radius, embeddings: true, columns: "all" };
+const RADII: Made =
+    Made { rule: "drop-over-radius", limit: radius, embeddings: true, columns: "all", layout: Layout::Tars };
 
 #[test]
 fn every_leak_is_counted_as_comparing_all_pairs_counts_it() {
@@ -430,7 +489,7 @@ fn what_is_not_known_is_never_none() {
     let (benchmarks, samples) = world(&mut Random(8), RADII);
     let run = write(root.path(), &benchmarks, &samples, RADII);
     // Captions are gone with their shards, and points with their folder.
-    (0..SHARDS).for_each(|shard| std::fs::remove_file(root.path().join(format!("{shard}.tar"))).unwrap());
+    (0..SHARDS).for_each(|shard| std::fs::remove_file(root.path().join(Layout::Tars.shard(shard))).unwrap());
     std::fs::remove_dir_all(root.path().join("numbered")).unwrap();
     let (leaks, unknown) = told(&run);
     let of = |name: &str, set: &str| leaks[&(name.to_owned(), set.to_owned())].clone();
@@ -440,6 +499,76 @@ fn what_is_not_known_is_never_none() {
     for set in ["pool", "kept", "itself"] {
         assert_eq!(of("numbered", set), vec![Cell::Missing; 6]);
     }
-    assert!(unknown.iter().any(|row| row[0] == "all" && row[2].contains("0.tar")), "{unknown:?}");
+    assert!(unknown.iter().any(|row| row[0] == "all" && row[2].contains("00000.tar")), "{unknown:?}");
     assert!(unknown.iter().any(|row| row[0] == "numbered" && row[1] == "its points"), "{unknown:?}");
+}
+
+/// img2dataset's `files` is its `webdataset`, unpacked: no count and no caption may hang on which of them a run has read.
+#[test]
+fn files_leak_what_their_tars_leak() {
+    for seed in 0..8 {
+        let root = tempfile::tempdir().unwrap();
+        let (benchmarks, samples) = world(&mut Random(seed), RADII);
+        let [tars, files] = [Layout::Tars, Layout::Files].map(|layout| {
+            let run = write(&root.path().join(layout.shard(0)), &benchmarks, &samples, Made { layout, ..RADII });
+            gather(&run, &ReportOptions::default()).unwrap().report
+        });
+        let csv = |report: &Report, name: &str| {
+            let csv = report.tables.iter().find(|table| table.name == name).unwrap().csv();
+            csv.replace(&format!("{}/run", Layout::Tars.shard(0)), "RUN")
+                .replace(&format!("{}/run", Layout::Files.shard(0)), "RUN")
+        };
+        assert_eq!(csv(&tars, "leaks"), csv(&files, "leaks"), "seed {seed}");
+        assert_eq!(csv(&tars, "leaks_unknown"), csv(&files, "leaks_unknown"), "seed {seed}");
+        for (tars, files) in [(&tars.pairs, &files.pairs), (&tars.kept_pairs, &files.kept_pairs)] {
+            let shown = |pairs: &[PairTile]| {
+                pairs.iter().map(|pair| (pair.caption.clone(), pair.image.clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(shown(tars), shown(files), "seed {seed}");
+            assert!(tars.iter().any(|pair| !pair.caption.is_empty()) && tars.iter().all(|pair| !pair.image.is_empty()));
+        }
+    }
+}
+
+/// Pictures of class folders are labelled with their folders' names.
+#[test]
+fn class_folders_leak_their_names() {
+    let made = Made { layout: Layout::Classes, ..RADII };
+    let mut sums = [0; 6];
+    for seed in 0..8 {
+        let root = tempfile::tempdir().unwrap();
+        let (benchmarks, mut samples) = world(&mut Random(seed), made);
+        for sample in &mut samples {
+            sample.caption = CLASSES[sample.id.ordinal as usize];
+        }
+        let leaks = told(&write(root.path(), &benchmarks, &samples, made)).0;
+        for benchmark in &benchmarks {
+            let due = count(benchmark, benchmark.radii.as_ref().unwrap(), &samples.iter().collect::<Vec<_>>());
+            assert_eq!(leaks[&(benchmark.name.to_owned(), "pool".to_owned())], due.map(Cell::Count), "seed {seed}");
+            sums.iter_mut().zip(due).for_each(|(sum, count)| *sum += count);
+        }
+    }
+    assert!(sums.iter().all(|sum| *sum > 0), "{sums:?}");
+}
+
+/// A caption that is gone since is not none: nobody knows it, and the folder's name does not stand in for it.
+#[test]
+fn captions_that_are_gone_are_not_known() {
+    let root = tempfile::tempdir().unwrap();
+    let made = Made { layout: Layout::Files, ..RADII };
+    let (benchmarks, samples) = world(&mut Random(8), made);
+    let run = write(root.path(), &benchmarks, &samples, made);
+    for sample in &samples {
+        let path = root.path().join(made.layout.key(sample.id));
+        for kind in ["txt", "json"] {
+            _ = std::fs::remove_file(path.with_extension(kind));
+        }
+    }
+    let (leaks, unknown) = told(&run);
+    let row = &leaks[&("named".to_owned(), "pool".to_owned())];
+    let Cell::Count(leaked) = row[0] else { panic!("{row:?}") };
+    assert!(leaked > 0);
+    assert_eq!(row[3..], [0, 0, leaked].map(Cell::Count));
+    let said = |part: &str| unknown.iter().any(|row| row[0] == "all" && row[2].contains(part));
+    assert!(said("when it was judged") && said("samples could not be read back"), "{unknown:?}");
 }

@@ -1,19 +1,18 @@
 //! Whether a label leaks with its picture: what stands beside the nearest sample, and what a test point is called.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 
 use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_columnar::pieces::is_embeddings;
 use trommel_core::sample::SampleId;
 use trommel_ledger::read::Ledger;
-use trommel_shard::plan::{Plan, ShardRef};
+use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::{Store, local_path};
 
 use crate::error::PipelineError;
 use crate::labelled::is_wordnet_id;
-use crate::pictures::{self, WantedPicture};
+use crate::pictures::{self, FoundPicture, WantedPicture};
 
 /// Captions read back from shards on this machine.
 const MOST_HERE: usize = 10_000;
@@ -59,11 +58,6 @@ impl Captions {
                 ));
                 continue;
             }
-            if path.is_some_and(Path::is_dir) {
-                // A class folder's name is all that its pictures are labelled with.
-                captions.known.extend(mine.into_iter().map(|id| (id, class_of(shard))));
-                continue;
-            }
             let (read, most) = if path.is_some() { (&mut here, MOST_HERE) } else { (&mut elsewhere, MOST_ELSEWHERE) };
             let taken = mine.len().min(most - *read);
             (*read, passed) = (*read + taken, passed + (mine.len() - taken) as u64);
@@ -78,8 +72,9 @@ impl Captions {
             ));
         }
         let known = &mut captions.known;
-        let troubles =
-            pictures::visit(store, plan, group, &wanted, &mut |id, sample| _ = known.insert(id, sample.caption));
+        // Where nothing lies beside a picture, its class folder's name is all that it is labelled with.
+        let mut know = |id, sample: FoundPicture| _ = known.insert(id, sample.class_name.unwrap_or(sample.caption));
+        let troubles = pictures::visit(store, plan, group, &wanted, &mut know);
         let again = "trommel report where the shards can be read as they were judged";
         captions.unknown.extend(troubles.into_iter().map(|trouble| (trouble, again.into())));
         let lost = wanted.keys().filter(|id| !captions.known.contains_key(id)).count();
@@ -97,23 +92,23 @@ fn places(
     samples: &[SampleId],
     wanted: &mut BTreeMap<SampleId, WantedPicture>,
 ) -> Result<(), PipelineError> {
-    let columns = [("index", ColumnType::U32), ("offset", ColumnType::U64), ("key", ColumnType::Text)];
+    let columns =
+        [("index", ColumnType::U32), ("offset", ColumnType::U64), ("size", ColumnType::U64), ("key", ColumnType::Text)];
     for group in ledger.columns(ordinal, &columns).map_err(PipelineError::failed)? {
         let group = group.map_err(PipelineError::failed)?;
-        let [Column::U32(indices), Column::U64(offsets), Column::Text(keys)] = group.as_slice() else { continue };
-        for ((index, offset), key) in indices.iter().zip(offsets).zip(keys) {
+        let [Column::U32(indices), Column::U64(offsets), Column::U64(sizes), Column::Text(keys)] = group.as_slice()
+        else {
+            continue;
+        };
+        for (((index, offset), size), key) in indices.iter().zip(offsets).zip(sizes).zip(keys) {
             let id = SampleId { ordinal, index: index.unwrap_or_default() };
             if samples.binary_search(&id).is_ok() {
-                let (offset, key) = (offset.unwrap_or_default(), key.clone().unwrap_or_default());
-                wanted.insert(id, WantedPicture { offset, key });
+                let (offset, size) = (offset.unwrap_or_default(), size.unwrap_or_default());
+                wanted.insert(id, WantedPicture { offset, size, key: key.clone().unwrap_or_default() });
             }
         }
     }
     Ok(())
-}
-
-fn class_of(shard: &ShardRef) -> String {
-    shard.name.rsplit('/').next().unwrap_or(&shard.name).to_owned()
 }
 
 /// Words as they are compared: in lower case, parted by one space, without other signs.
