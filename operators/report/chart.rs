@@ -1,6 +1,6 @@
 //! Histograms: a pool's largest similarities to a benchmark, with its radii.
 
-use super::svg::{DROPPED, INK, KEPT, RULE, SOFT, Style, Svg};
+use super::svg::{DROPPED, INK, KEPT, RULE, SOFT, Style, Svg, text_width};
 use trommel_core::text::thousands;
 
 /// Counts in bins of equal width over low..high; what lies outside is counted in the first or last bin.
@@ -91,27 +91,41 @@ pub(super) fn decimals_of(tick: f64) -> usize {
     }
 }
 
-/// Height of a histogram, axis texts included.
-pub(super) const CHART_HEIGHT: f64 = 270.0;
+/// Height of a chart, axis texts included.
+pub(super) const CHART_HEIGHT: f64 = 284.0;
+/// Line of a chart's title, from its upper edge.
+pub(super) const TITLE_LINE: f64 = 26.0;
+/// Line under the title: no mark of the plane comes up to it.
+pub(super) const SECOND_LINE: f64 = 46.0;
+/// Upper edge of the plane; what is marked in it may be named in the 18 pixels above.
+pub(super) const PLANE_TOP: f64 = 76.0;
+/// Space to both sides of a chart's titles.
+pub(super) const PADDING: f64 = 14.0;
+/// Space from the plane's right edge to the chart's.
+const RIGHT: f64 = 18.0;
 
 /// Draws one histogram in a box of this width.
 pub(super) fn chart(svg: &mut Svg, x: f64, y: f64, width: f64, series: &HistogramSeries) {
     svg.rect(x, y, width, CHART_HEIGHT, &format!("rx=\"6\" fill=\"#ffffff\" stroke=\"{RULE}\""));
-    let (left, top) = (x + 62.0, y + 62.0);
-    let (w, h) = (width - 80.0, CHART_HEIGHT - 62.0 - 48.0);
+    let most = series.pool.iter().copied().max().unwrap_or(0).max(1);
+    let small = Style::new(11.0, SOFT);
+    let left = x + 62.0f64.max(text_width(&thousands(most), small) + 12.0);
+    let top = y + PLANE_TOP;
+    let (w, h) = (x + width - RIGHT - left, CHART_HEIGHT - PLANE_TOP - 48.0);
     let base = top + h;
-    svg.text(x + 14.0, y + 26.0, Style::new(15.0, INK).bold(), &series.benchmark);
+    let room = width - 2.0 * PADDING;
+    svg.fitted(x + PADDING, y + TITLE_LINE, Style::new(15.0, INK).bold(), &series.benchmark, room);
+    svg.text(x + PADDING, y + SECOND_LINE, small, "samples (square-root scale)");
     let (pool, dropped) = (series.pool.iter().sum::<u64>(), series.dropped.iter().sum::<u64>());
     let counts = format!("{} of {} samples dropped", thousands(dropped), thousands(pool));
-    svg.text(x + width - 14.0, y + 26.0, Style::new(13.0, SOFT).end(), &counts);
-    let most = series.pool.iter().copied().max().unwrap_or(0).max(1);
+    svg.text(x + width - PADDING, y + SECOND_LINE, Style::new(13.0, SOFT).end(), &counts);
     // Root scale: a few dropped samples stay visible beside thousands of kept ones.
     let up = |count: f64| base - h * (count / most as f64).sqrt();
     for share in [1.0, 0.5, 0.1] {
         let count = (most as f64 * share).round();
         if count >= 1.0 && (share == 1.0 || count < most as f64) {
             svg.line((left, up(count)), (left + w, up(count)), &format!("stroke=\"{RULE}\""));
-            svg.text(left - 6.0, up(count) + 4.0, Style::new(11.0, SOFT).end(), &thousands(count as u64));
+            svg.text(left - 6.0, up(count) + 4.0, small.end(), &thousands(count as u64));
         }
     }
     let bins = series.pool.len();
@@ -147,13 +161,16 @@ pub(super) fn chart(svg: &mut Svg, x: f64, y: f64, width: f64, series: &Histogra
         let at = across(threshold);
         let look = format!("stroke=\"{DROPPED}\" stroke-width=\"2\" stroke-dasharray=\"5 4\"");
         svg.line((at, top - 6.0), (at, base), &look);
-        svg.text(at, top - 8.0, Style::new(11.0, DROPPED).middle(), &format!("{threshold}"));
+        // A label at an edge stays in the chart.
+        let (label, style) = (format!("{threshold}"), Style::new(11.0, DROPPED).middle());
+        let half = text_width(&label, style) / 2.0;
+        let middle = at.min(x + width - 4.0 - half).max(x + 4.0 + half);
+        svg.text(middle, top - 8.0, style, &label);
     }
     axis(svg, (left, base), w, (series.low, series.high), "largest cosine similarity to the benchmark");
-    svg.text(x + 14.0, top - 14.0, Style::new(11.0, SOFT), "samples (square-root scale)");
 }
 
-/// Draws an axis of cosines from `low` to `high`, with its ticks and its name.
+/// Draws an axis of cosines from `low` to `high`, with its ticks and its name; the chart ends 18 pixels to the right of it.
 pub(super) fn axis(svg: &mut Svg, (left, base): (f64, f64), w: f64, (low, high): (f64, f64), name: &str) {
     let across = |value: f64| left + w * (value - low) / (high - low);
     svg.line((left, base), (left + w, base), &format!("stroke=\"{INK}\""));
@@ -164,7 +181,9 @@ pub(super) fn axis(svg: &mut Svg, (left, base): (f64, f64), w: f64, (low, high):
         let at = across(number * tick);
         svg.line((at, base), (at, base + 4.0), &format!("stroke=\"{INK}\""));
         let label = format!("{:.decimals$}", number * tick + 0.0);
-        svg.text(at, base + 17.0, Style::new(11.0, SOFT).middle(), &label);
+        let style = Style::new(11.0, SOFT).middle();
+        let last = left + w + RIGHT - 2.0 - text_width(&label, style) / 2.0;
+        svg.text(at.min(last), base + 17.0, style, &label);
         number += 1.0;
     }
     svg.text(left + w / 2.0, base + 36.0, Style::new(12.0, SOFT).middle(), name);

@@ -1,7 +1,7 @@
 //! Cumulative curves: of test points, the share whose nearest picture is at most that similar.
 
-use super::chart::{CHART_HEIGHT, axis};
-use super::svg::{DROPPED, INK, PLANTED, RULE, SOFT, Style, Svg, TEST};
+use super::chart::{CHART_HEIGHT, PADDING, PLANE_TOP, SECOND_LINE, TITLE_LINE, axis};
+use super::svg::{DROPPED, INK, PLANTED, RULE, SOFT, Style, Svg, TEST, text_width};
 use trommel_core::text::thousands;
 
 /// One set of pictures' line.
@@ -30,8 +30,9 @@ const COLOURS: [&str; 4] = [INK, DROPPED, TEST, PLANTED];
 /// Draws the lines of one benchmark in a box of this width.
 pub(super) fn curves(svg: &mut Svg, x: f64, y: f64, width: f64, chart: &CurveChart) {
     svg.rect(x, y, width, CHART_HEIGHT, &format!("rx=\"6\" fill=\"#ffffff\" stroke=\"{RULE}\""));
-    svg.text(x + 14.0, y + 26.0, Style::new(15.0, INK).bold(), &chart.benchmark);
-    let (left, top, w, h) = (x + 52.0, y + 62.0, width - 70.0, CHART_HEIGHT - 62.0 - 48.0);
+    let room = width - 2.0 * PADDING;
+    svg.fitted(x + PADDING, y + TITLE_LINE, Style::new(15.0, INK).bold(), &chart.benchmark, room);
+    let (left, top, w, h) = (x + 52.0, y + PLANE_TOP, width - 70.0, CHART_HEIGHT - PLANE_TOP - 48.0);
     let base = top + h;
     let sorted = |curve: &Curve| {
         let mut values: Vec<f64> = curve.values.iter().copied().filter(|value| value.is_finite()).collect();
@@ -49,12 +50,20 @@ pub(super) fn curves(svg: &mut Svg, x: f64, y: f64, width: f64, chart: &CurveCha
         svg.line((left, at), (left + w, at), &format!("stroke=\"{RULE}\""));
         svg.text(left - 6.0, at + 4.0, Style::new(11.0, SOFT).end(), &format!("{:.0} %", share * 100.0));
     }
-    let mut named = x + 130.0;
-    for ((curve, values), colour) in chart.curves.iter().zip(&lines).zip(COLOURS) {
-        let label = format!("{} ({})", curve.label, thousands(values.len() as u64));
-        svg.line((named, y + 22.0), (named + 16.0, y + 22.0), &format!("stroke=\"{colour}\" stroke-width=\"2.5\""));
-        svg.text(named + 22.0, y + 26.0, Style::new(12.0, INK), &label);
-        named += 36.0 + label.chars().count() as f64 * 6.6;
+    // The legend has a line of its own; where it is too long for that, every entry gets an equal part of it.
+    let (name, line) = (Style::new(12.0, INK), y + SECOND_LINE);
+    let label = |(curve, values): (&Curve, &Vec<f64>)| format!("{} ({})", curve.label, thousands(values.len() as u64));
+    let labels: Vec<String> = chart.curves.iter().zip(&lines).take(COLOURS.len()).map(label).collect();
+    let widths: Vec<f64> = labels.iter().map(|label| 36.0 + text_width(label, name)).collect();
+    let part = if widths.iter().sum::<f64>() <= room { room } else { room / labels.len().max(1) as f64 };
+    let mut named = x + PADDING;
+    for ((label, width), colour) in labels.iter().zip(widths).zip(COLOURS) {
+        let look = format!("stroke=\"{colour}\" stroke-width=\"2.5\"");
+        svg.line((named, line - 4.0), (named + 16.0, line - 4.0), &look);
+        svg.fitted(named + 22.0, line, name, label, part - 36.0);
+        named += width.min(part);
+    }
+    for (values, colour) in lines.iter().zip(COLOURS) {
         let Some(last) = values.len().checked_sub(1) else { continue };
         let steps = last.clamp(1, STEPS);
         let point = |step: usize| {
@@ -69,5 +78,5 @@ pub(super) fn curves(svg: &mut Svg, x: f64, y: f64, width: f64, chart: &CurveCha
         );
     }
     axis(svg, (left, base), w, (low, high), "cosine similarity of a test picture to its nearest");
-    svg.text(x + 14.0, top - 14.0, Style::new(11.0, SOFT), "share of the test pictures");
+    svg.text(x + PADDING, top - 12.0, Style::new(11.0, SOFT), "share of the test pictures");
 }

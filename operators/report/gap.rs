@@ -1,8 +1,9 @@
 //! The similarity gap: how near a reference set comes to each test point of a benchmark. As a picture, with the histogram and the cumulative
 //! curve of each reference set, and as a table of the same numbers.
 
-use super::chart::{HistogramSeries, axis};
-use super::svg::{INK, PALETTE, RULE, SOFT, Style, Svg};
+use super::chart::{HistogramSeries, PADDING, TITLE_LINE, axis};
+use super::legend::flow;
+use super::svg::{INK, PALETTE, RULE, SOFT, Style, Svg, text_width};
 use super::table::{Cell, DataTable};
 use trommel_core::text::thousands;
 
@@ -27,6 +28,7 @@ const WIDTH: f64 = 1240.0;
 const MARGIN: f64 = 30.0;
 const HEIGHT: f64 = 300.0;
 const BETWEEN: f64 = 20.0;
+const LEGEND_LINE: f64 = 22.0;
 
 /// Counts in bins over low..high.
 struct Bins {
@@ -97,14 +99,15 @@ pub fn gap_picture(gaps: &[Gap]) -> String {
         PALETTE[at % PALETTE.len()]
     };
     y += 34.0;
-    let mut x = MARGIN;
-    for name in &references {
+    let (style, room) = (Style::new(13.0, INK), WIDTH - 2.0 * MARGIN);
+    let (places, lines) = flow(references.iter().map(|name| 60.0 + text_width(name, style)), room);
+    for (name, (x, line)) in references.iter().zip(places) {
+        let (x, y) = (MARGIN + x, y + line as f64 * LEGEND_LINE);
         let look = format!("stroke=\"{}\" stroke-width=\"3\"", colour(name));
         svg.line((x, y - 4.0), (x + 22.0, y - 4.0), &look);
-        svg.text(x + 30.0, y, Style::new(13.0, INK), name);
-        x += 60.0 + name.chars().count() as f64 * 7.5;
+        svg.fitted(x + 30.0, y, style, name, room - 30.0);
     }
-    y += 18.0;
+    y += 18.0 + (lines - 1) as f64 * LEGEND_LINE;
     let (low, high) = span(gaps);
     let width = (WIDTH - 2.0 * MARGIN - BETWEEN) / 2.0;
     for name in &benchmarks {
@@ -114,10 +117,11 @@ pub fn gap_picture(gaps: &[Gap]) -> String {
             .map(|gap| (gap, Bins::of(&gap.radii, (low, high))))
             .collect();
         let points = mine.first().map_or(0, |(gap, _)| gap.radii.len());
-        let heading = format!("{name}: {} test points", thousands(points as u64));
+        let points = format!("{} test points", thousands(points as u64));
         let most = mine.iter().flat_map(|(_, bins)| &bins.counts).copied().max().unwrap_or(0).max(1) as f64;
-        let left = panel(&mut svg, (MARGIN, y), width, &heading, (low, high), &format!("{}", most as u64));
-        let right = panel(&mut svg, (MARGIN + width + BETWEEN, y), width, "share of them up to r", (low, high), "1");
+        let left = panel(&mut svg, (MARGIN, y), width, (name, &points), (low, high), &thousands(most as u64));
+        let right =
+            panel(&mut svg, (MARGIN + width + BETWEEN, y), width, ("share of them up to r", ""), (low, high), "1");
         for (gap, bins) in &mine {
             let look = format!(
                 "fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" stroke-linejoin=\"round\"",
@@ -158,9 +162,20 @@ impl Panel {
     }
 }
 
-fn panel(svg: &mut Svg, (x, y): (f64, f64), width: f64, name: &str, span: (f64, f64), most: &str) -> Panel {
+/// Draws a frame under its name, with a note at the name's right.
+fn panel(
+    svg: &mut Svg,
+    (x, y): (f64, f64),
+    width: f64,
+    (name, note): (&str, &str),
+    span: (f64, f64),
+    most: &str,
+) -> Panel {
     svg.rect(x, y, width, HEIGHT, &format!("rx=\"6\" fill=\"#ffffff\" stroke=\"{RULE}\""));
-    svg.text(x + 14.0, y + 26.0, Style::new(15.0, INK).bold(), name);
+    let aside = Style::new(13.0, SOFT).end();
+    let room = width - 2.0 * PADDING - text_width(note, aside);
+    svg.fitted(x + PADDING, y + TITLE_LINE, Style::new(15.0, INK).bold(), name, room - PADDING);
+    svg.text(x + width - PADDING, y + TITLE_LINE, aside, note);
     let (left, top) = (x + 62.0, y + 50.0);
     let (w, h) = (width - 80.0, HEIGHT - 50.0 - 48.0);
     let panel = Panel { left, base: top + h, w, h };
@@ -207,7 +222,7 @@ mod tests {
     fn the_picture_has_a_curve_and_a_histogram_for_each() {
         let picture = gap_picture(&gaps());
         assert_eq!(picture.matches("<polyline").count(), 6);
-        assert!(picture.contains("a, &lt;b&gt;") && picture.contains("val: 4 test points"));
+        assert!(picture.contains("a, &lt;b&gt;") && picture.contains(">4 test points<"));
         assert!(!picture.contains("NaN") && !picture.contains("inf"));
     }
 }

@@ -12,6 +12,7 @@ mod chart;
 mod curve;
 mod gap;
 mod html;
+mod legend;
 mod lines;
 mod page;
 mod pairs;

@@ -1,7 +1,8 @@
 //! Lines over a plane: accuracy against size, shares against similarity.
 
 use super::chart::{decimals_of, tick_step};
-use super::svg::{INK, PALETTE, RULE, SOFT, Style, Svg};
+use super::legend::flow;
+use super::svg::{INK, PALETTE, RULE, SOFT, Style, Svg, text_width};
 use trommel_core::text::thousands;
 
 /// A point of a line.
@@ -45,8 +46,10 @@ pub struct LineChart {
 const PLANE_HEIGHT: f64 = 330.0;
 /// Height of a line of the legend.
 const LEGEND_LINE: f64 = 20.0;
-/// Width of a digit of the ticks, pixels.
-const DIGIT: f64 = 7.2;
+/// How names of lines look.
+const NAME: Style = Style::new(12.0, INK);
+/// How the ticks' labels look.
+const TICK: Style = Style::new(11.0, SOFT);
 /// Points above which a line has no marks.
 const MARKED: usize = 24;
 
@@ -62,16 +65,7 @@ impl LineChart {
 
     /// Places of the legend's entries, and its lines.
     fn legend(&self, width: f64) -> (Vec<(f64, usize)>, usize) {
-        let (mut places, mut x, mut line) = (Vec::new(), 0.0, 0);
-        for entry in &self.lines {
-            let wide = 44.0 + entry.name.chars().count() as f64 * 7.2;
-            if x > 0.0 && x + wide > width - 34.0 {
-                (x, line) = (0.0, line + 1);
-            }
-            places.push((x, line));
-            x += wide;
-        }
-        (places, line + 1)
+        flow(self.lines.iter().map(|entry| 44.0 + text_width(&entry.name, NAME)), width - 34.0)
     }
 
     fn height(&self, width: f64) -> f64 {
@@ -84,18 +78,17 @@ impl LineChart {
 
     fn draw(&self, svg: &mut Svg, width: f64, height: f64) {
         svg.rect(0.5, 0.5, width - 1.0, height - 1.0, &format!("rx=\"6\" fill=\"#ffffff\" stroke=\"{RULE}\""));
-        svg.text(14.0, 26.0, Style::new(15.0, INK).bold(), &self.title);
-        svg.text(14.0, 46.0, Style::new(11.0, SOFT), &self.y_label);
+        svg.fitted(14.0, 26.0, Style::new(15.0, INK).bold(), &self.title, width - 28.0);
+        svg.fitted(14.0, 46.0, TICK, &self.y_label, width - 28.0);
         let (places, lines) = self.legend(width);
         let top = 58.0;
-        let (left, right, base) = (60.0, width - 20.0, top + PLANE_HEIGHT - 58.0 - 48.0);
+        let base = top + PLANE_HEIGHT - 58.0 - 48.0;
         for (at, ((x, line), entry)) in places.iter().zip(&self.lines).enumerate() {
             let (x, y) = (14.0 + x, base + 58.0 + *line as f64 * LEGEND_LINE);
             svg.line((x, y - 4.0), (x + 22.0, y - 4.0), &look(at, entry.dashed));
-            svg.text(x + 28.0, y, Style::new(12.0, INK), &entry.name);
+            svg.fitted(x + 28.0, y, NAME, &entry.name, width - 14.0 - x - 28.0);
         }
         debug_assert!(base + 58.0 + (lines - 1) as f64 * LEGEND_LINE < height);
-        svg.text((left + right) / 2.0, base + 36.0, Style::new(12.0, SOFT).middle(), &self.x_label);
         let spread = |point: &LinePoint| point.spread.unwrap_or(0.0);
         let (x_low, x_high) = span(self.points().map(|point| point.x));
         let zero = self.from_zero.then_some(0.0);
@@ -104,18 +97,22 @@ impl LineChart {
             .flat_map(|p| [p.y - spread(p), p.y + spread(p)])
             .map(|y| if self.from_zero { y.max(0.0) } else { y });
         let (y_low, y_high) = span(heights.chain(zero));
+        let y_ticks = ticks(y_low, y_high);
+        let widest = y_ticks.iter().map(|(_, label)| text_width(label, TICK)).fold(0.0, f64::max);
+        let (left, right) = (60.0f64.max(widest + 12.0), width - 20.0);
+        svg.text((left + right) / 2.0, base + 36.0, Style::new(12.0, SOFT).middle(), &self.x_label);
         let across = |x: f64| left + (right - left) * (x - x_low) / (x_high - x_low);
         let up = |y: f64| base - (base - top) * (y - y_low) / (y_high - y_low);
-        for (value, label) in ticks(y_low, y_high) {
+        for (value, label) in y_ticks {
             svg.line((left, up(value)), (right, up(value)), &format!("stroke=\"{RULE}\""));
-            svg.text(left - 6.0, up(value) + 4.0, Style::new(11.0, SOFT).end(), &label);
+            svg.text(left - 6.0, up(value) + 4.0, TICK.end(), &label);
         }
         svg.line((left, base), (right, base), &format!("stroke=\"{INK}\""));
         for (value, label) in ticks(x_low, x_high) {
             svg.line((across(value), base), (across(value), base + 4.0), &format!("stroke=\"{INK}\""));
             // The last one ends with the box.
-            let middle = across(value).min(width - 4.0 - label.chars().count() as f64 * DIGIT / 2.0);
-            svg.text(middle, base + 17.0, Style::new(11.0, SOFT).middle(), &label);
+            let middle = across(value).min(width - 4.0 - text_width(&label, TICK) / 2.0);
+            svg.text(middle, base + 17.0, TICK.middle(), &label);
         }
         for (at, line) in self.lines.iter().enumerate() {
             let colour = PALETTE[at % PALETTE.len()];

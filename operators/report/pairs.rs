@@ -56,9 +56,9 @@ pub(super) fn tile(svg: &mut Svg, x: f64, y: f64, tile: &PairTile) {
             &margin,
         );
     }
-    let caption = if tile.caption.trim().is_empty() { "(no caption)".into() } else { shorten(&tile.caption, 34) };
-    svg.text(x + 8.0, line + 20.0, Style::new(12.0, INK), &caption);
-    svg.text(x + 8.0, line + 37.0, Style::new(11.0, SOFT), &shorten(&tile.key, 36));
+    let caption = if tile.caption.trim().is_empty() { "(no caption)" } else { &tile.caption };
+    svg.fitted(x + 8.0, line + 20.0, Style::new(12.0, INK), caption, TILE_WIDTH - 16.0);
+    svg.fitted(x + 8.0, line + 37.0, Style::new(11.0, SOFT), &tile.key, TILE_WIDTH - 16.0);
     if let Some(kind) = &tile.planted {
         let kind = shorten(kind, 14);
         // Over the dropped picture's foot.

@@ -2,7 +2,7 @@
 
 use super::chart::{CHART_HEIGHT, HistogramSeries, chart, legend};
 use super::pairs::{PairTile, TILE_HEIGHT, TILE_WIDTH, tile};
-use super::svg::{DROPPED, INK, SOFT, Style, Svg, TEST};
+use super::svg::{DROPPED, INK, SOFT, Style, Svg, TEST, text_width};
 
 /// What stands above everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,18 +34,21 @@ pub(super) fn benchmarks(pairs: &[PairTile]) -> Vec<&str> {
 pub fn picture(heading: &Heading, pairs: &[PairTile], histograms: &[HistogramSeries]) -> String {
     let mut svg = Svg::default();
     let mut y = MARGIN + 26.0;
-    svg.text(MARGIN, y, Style::new(28.0, INK).bold(), &heading.title);
+    let room = WIDTH - 2.0 * MARGIN;
+    svg.fitted(MARGIN, y, Style::new(28.0, INK).bold(), &heading.title, room);
     for line in &heading.lines {
         y += 23.0;
-        svg.text(MARGIN, y, Style::new(15.0, SOFT), line);
+        svg.fitted(MARGIN, y, Style::new(15.0, SOFT), line, room);
     }
     if !pairs.is_empty() {
         y += 34.0;
         svg.rect(MARGIN, y - 11.0, 13.0, 13.0, &format!("fill=\"none\" stroke=\"{DROPPED}\" stroke-width=\"2\""));
-        svg.text(MARGIN + 20.0, y, Style::new(13.0, INK), "left: dropped from the training set");
-        svg.rect(MARGIN + 255.0, y - 11.0, 13.0, 13.0, &format!("fill=\"none\" stroke=\"{TEST}\" stroke-width=\"2\""));
+        let (left, style) = ("left: dropped from the training set", Style::new(13.0, INK));
+        svg.text(MARGIN + 20.0, y, style, left);
+        let x = MARGIN + 36.0 + text_width(left, style);
+        svg.rect(x, y - 11.0, 13.0, 13.0, &format!("fill=\"none\" stroke=\"{TEST}\" stroke-width=\"2\""));
         let right = "right: the test picture that dropped it; green mark: a planted copy, and its kind";
-        svg.text(MARGIN + 275.0, y, Style::new(13.0, INK), right);
+        svg.text(x + 20.0, y, style, right);
         y += 20.0;
         let under = "under them: cosine similarity, the radius r it exceeds, and by how much; caption; shard and key";
         svg.text(MARGIN, y, Style::new(13.0, INK), under);
@@ -53,7 +56,7 @@ pub fn picture(heading: &Heading, pairs: &[PairTile], histograms: &[HistogramSer
     for name in benchmarks(pairs) {
         let shown: Vec<&PairTile> = pairs.iter().filter(|pair| pair.benchmark == name).collect();
         y += 34.0;
-        svg.text(MARGIN, y, Style::new(18.0, INK).bold(), name);
+        svg.fitted(MARGIN, y, Style::new(18.0, INK).bold(), name, room);
         y += 12.0;
         for row in shown.chunks(COLUMNS) {
             for (i, pair) in row.iter().enumerate() {

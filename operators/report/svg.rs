@@ -69,6 +69,11 @@ fn width_of(c: char) -> f64 {
     }
 }
 
+/// About how wide a text is, in pixels, in DejaVu Sans: the widest of the fonts that [`FONT`] may end in, so that it has room in all others.
+pub(super) fn text_width(text: &str, style: Style) -> f64 {
+    text.chars().map(width_of).sum::<f64>() * style.letter()
+}
+
 /// A `data:` address of an encoded picture; `None` when browsers would not show it.
 pub(super) fn data_url(bytes: &[u8]) -> Option<String> {
     let media_type = image_kind(bytes)?.media_type()?;
@@ -99,6 +104,11 @@ impl Style {
         Self { bold: true, ..self }
     }
 
+    /// Width of a small letter in pixels, in DejaVu Sans.
+    fn letter(self) -> f64 {
+        self.size * if self.bold { 0.69 } else { 0.62 }
+    }
+
     pub(super) const fn middle(self) -> Self {
         Self { anchor: "middle", ..self }
     }
@@ -110,10 +120,23 @@ impl Style {
 
 impl Svg {
     pub(super) fn text(&mut self, x: f64, y: f64, style: Style, text: &str) {
+        self.text_of(x, y, style, "", text);
+    }
+
+    /// As much of a text as stands in `width` pixels; all of it in a tooltip where that is not the whole.
+    pub(super) fn fitted(&mut self, x: f64, y: f64, style: Style, text: &str, width: f64) {
+        let short = shorten(text, (width / style.letter()) as usize);
+        let whole = shorten(text, usize::MAX);
+        let tooltip = if short == whole { "" } else { &whole };
+        self.text_of(x, y, style, tooltip, &short);
+    }
+
+    fn text_of(&mut self, x: f64, y: f64, style: Style, tooltip: &str, text: &str) {
+        let title = if tooltip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tooltip)) };
         let weight = if style.bold { " font-weight=\"600\"" } else { "" };
         let _ = writeln!(
             self.body,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{}\" fill=\"{}\" text-anchor=\"{}\"{weight}>{}</text>",
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{}\" fill=\"{}\" text-anchor=\"{}\"{weight}>{title}{}</text>",
             style.size,
             style.fill,
             style.anchor,

@@ -218,6 +218,124 @@ fn charts_stay_in_their_box_whatever_their_lines() {
     assert!(svg.contains(">1,000<") && svg.contains(">4,000<"), "{svg}");
 }
 
+/// A text of a picture: what it says, and its box (left, right, top, bottom) in the widest font.
+type Said = (String, [f64; 4]);
+
+fn texts(svg: &str) -> Vec<Said> {
+    let field = |tag: &str, name: &str| {
+        tag.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
+    };
+    let read = |text: &str| {
+        let (tag, rest) = text.split_once('>').unwrap();
+        let said = rest.split("</text>").next().unwrap();
+        let said =
+            said.rsplit("</title>").next().unwrap().replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        let [x, y, size] = ["x", "y", "font-size"].map(|name| field(tag, name).parse::<f64>().unwrap());
+        let style = super::svg::Style::new(size, "");
+        let style = if tag.contains("font-weight") { style.bold() } else { style };
+        let wide = super::svg::text_width(&said, style);
+        let left = match field(tag, "text-anchor").as_str() {
+            "middle" => x - wide / 2.0,
+            "end" => x - wide,
+            _ => x,
+        };
+        (said, [left, left + wide, y - 0.75 * size, y + 0.2 * size])
+    };
+    svg.split("<text ").skip(1).map(read).collect()
+}
+
+/// No text of an SVG lies over another one or leaves the picture.
+fn legible(svg: &str) {
+    well_formed(svg);
+    let size = svg.split("viewBox=\"0 0 ").nth(1).unwrap().split('"').next().unwrap();
+    let (width, height) = size.split_once(' ').unwrap();
+    let (width, height): (f64, f64) = (width.parse().unwrap(), height.parse().unwrap());
+    let texts = texts(svg);
+    for (at, (said, [left, right, top, bottom])) in texts.iter().enumerate() {
+        let inside = *left >= 0.0 && *right <= width && *top >= 0.0 && *bottom <= height;
+        assert!(inside, "{said:?} leaves {width} x {height}: {left} to {right}, {top} to {bottom}");
+        for (other, [l, r, t, b]) in &texts[at + 1..] {
+            assert!(right <= l || r <= left || bottom <= t || b <= top, "{said:?} and {other:?} overlap");
+        }
+    }
+}
+
+const NAMES: [&str; 3] = [
+    "sketch",
+    "imagenetv2-matched-frequency",
+    "a benchmark & its <very> long name that somebody made of a PATH/and/of/everything/else/that/came/to/their/mind",
+];
+
+fn pieces(page: &str) -> impl Iterator<Item = String> + '_ {
+    page.split("<svg ").skip(1).map(|piece| format!("<svg {}</svg>", piece.split("</svg>").next().unwrap()))
+}
+
+#[test]
+fn no_text_of_a_histogram_lies_over_another() {
+    for name in NAMES {
+        for (low, high) in [(0.4, 1.0), (0.0, 1.0), (-1.0, 1.0), (0.95, 0.9505)] {
+            for at in 0..=20 {
+                for most in [1, 37, 23_456_789] {
+                    let threshold = low + (high - low) * f64::from(at) / 20.0;
+                    let mut series = HistogramSeries::new(name, low, high, 72);
+                    (series.pool[0], series.dropped[0], series.threshold) = (most, most, Some(threshold));
+                    let report = Report { histograms: vec![series], ..Report::default() };
+                    pieces(&html(&report)).for_each(|piece| legible(&piece));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_text_of_a_curve_lies_over_another() {
+    for name in NAMES {
+        for (count, spread) in [(1, 0.0), (300, 0.5), (50_000, 1e-4)] {
+            for labels in [&["reference", "pool", "kept"][..], &NAMES] {
+                let values: Vec<f64> = (0..count).map(|i| 0.5 + spread * f64::from(i) / f64::from(count)).collect();
+                let curve = |label: &&str| Curve { label: (*label).into(), values: values.clone() };
+                let curves = labels.iter().map(curve).collect();
+                let report =
+                    Report { curves: vec![CurveChart { benchmark: name.into(), curves }], ..Report::default() };
+                pieces(&html(&report)).for_each(|piece| legible(&piece));
+            }
+        }
+    }
+    // What is cut is whole in the tooltip.
+    let curve = CurveChart { benchmark: NAMES[2].into(), curves: Vec::new() };
+    let page = html(&Report { curves: vec![curve], ..Report::default() });
+    let whole = "<title>a benchmark &amp; its &lt;very&gt; long name";
+    assert!(page.matches(whole).count() == 2 && page.contains("…</text>"), "{page}");
+    assert!(!html(&sample_report()).contains("sketch</title>sketch"), "a name that fits needs no tooltip");
+}
+
+#[test]
+fn no_text_of_the_other_charts_lies_over_another() {
+    let gap = |benchmark: &str, reference: &str| Gap {
+        benchmark: benchmark.into(),
+        reference: reference.into(),
+        radii: vec![0.5, 0.9, 1.0],
+    };
+    let gaps: Vec<Gap> =
+        NAMES.iter().flat_map(|benchmark| NAMES.iter().chain(&["x", "y"]).map(|of| gap(benchmark, of))).collect();
+    legible(&gap_picture(&gaps));
+    for lines in [1, 3, 9] {
+        let mut chart = sample_chart(lines);
+        legible(&chart.svg(585.0));
+        (chart.title, chart.lines[0].name) = (NAMES[2].into(), NAMES[2].into());
+        chart.lines[0].points.push(LinePoint { x: 9e6, y: 12_345_678.0, spread: None });
+        legible(&chart.svg(585.0));
+    }
+    let mut report = sample_report();
+    report.heading.lines.push(NAMES.concat());
+    report.pairs.iter_mut().for_each(|pair| (pair.caption, pair.key) = (NAMES[2].into(), NAMES[2].into()));
+    report
+        .histograms
+        .iter_mut()
+        .for_each(|series| (series.benchmark, series.threshold) = (NAMES[2].into(), Some(0.45)));
+    legible(&picture(&report.heading, &report.pairs, &report.histograms));
+}
+
 #[test]
 fn a_page_of_parts_has_all_of_them() {
     let mut table = DataTable::new("accuracy", "Accuracy & size", &["set", "sketch"]);
@@ -261,5 +379,15 @@ fn examples_to_look_at() {
     let (folder, report) = (std::path::Path::new(&folder), sample_report());
     std::fs::write(folder.join("picture.svg"), picture(&report.heading, &report.pairs, &report.histograms)).unwrap();
     std::fs::write(folder.join("report.html"), html(&report)).unwrap();
+    let mut long = sample_report();
+    for (at, series) in long.histograms.iter_mut().enumerate() {
+        (series.benchmark, series.threshold) = (NAMES[1 + at].into(), Some([0.45, 1.0][at]));
+    }
+    long.curves[0].benchmark = NAMES[1].into();
+    long.curves.push(CurveChart { benchmark: NAMES[2].into(), ..long.curves[0].clone() });
+    long.pairs.iter_mut().for_each(|pair| pair.caption = NAMES[2].into());
+    std::fs::write(folder.join("long_names.html"), html(&long)).unwrap();
+    let gaps = NAMES.map(|name| Gap { benchmark: name.into(), reference: name.into(), radii: vec![0.5, 0.9, 1.0] });
+    std::fs::write(folder.join("gap.svg"), gap_picture(&gaps)).unwrap();
     std::fs::write(folder.join("chart.svg"), sample_chart(5).svg(720.0)).unwrap();
 }

@@ -111,7 +111,7 @@ fn members(sample: &Sample, layout: Layout) -> Vec<(&'static str, String)> {
     }
     let caption = Some(sample.caption).filter(|caption| !caption.is_empty());
     let json = json!({ "uid": sample.id.index, "caption": caption, "status": "success" }).to_string();
-    let text = caption.filter(|_| sample.id.index % 3 > 0).map(|caption| ("txt", caption.to_owned()));
+    let text = caption.filter(|_| !sample.id.index.is_multiple_of(3)).map(|caption| ("txt", caption.to_owned()));
     [picture, ("json", json)].into_iter().chain(text).collect()
 }
 
