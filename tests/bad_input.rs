@@ -329,14 +329,16 @@ fn a_lost_shard_never_counts_as_nothing() {
             &with(&["prune", &path("{00000..00002}.tar"), "--run", &into, "--rule", "random:50%", "--json"], more),
         )
     };
-    // Nobody knows how many samples it held: it counts as one.
-    let out = prune(0, "a", &[]);
+    // Nobody knows how many samples it held: it counts as one of them, and as one of three shards.
+    let out = prune(4, "a", &[]);
+    one_clear_line(&stderr(&out), &["of 3 shards 1 were lost (33.33 %)", "--max-rejects is 5 %"]);
+    let out = prune(0, "a", &["--max-rejects", "34"]);
     let said = "shards rejected (html_page): 1, at least 1 samples lost (first: 00002.tar: an HTML page, not a tar)";
     assert!(stderr(&out).contains(said), "{}", stderr(&out));
     assert_eq!(json(&out)["notices"]["shard_html_page"]["lost_samples"], 1);
     // A resumed run knows it from the manifest, and nothing may be lost where nothing may be rejected.
     let out = prune(4, "a", &["--max-rejects", "0"]);
-    one_clear_line(&stderr(&out), &["of 97 samples 0 were rejected and 1 lost", "--max-rejects"]);
+    one_clear_line(&stderr(&out), &["of 3 shards 1 were lost", "--max-rejects is 0 %"]);
     let ledger = trommel_ledger::read::Ledger::open(&folder.path().join("a")).unwrap();
     assert_eq!(ledger.shards()[&2].1.rejected.as_ref().unwrap().code, "html_page");
     // With its statistics beside it, it counts as what they promise.
@@ -543,7 +545,9 @@ fn a_watch_of_rejects_goes_on() {
     let args = with(&args, &["--embedder", common::MODEL, "--random-init", "1"]);
     let out = run(4, &args);
     assert!(stderr(&out).contains("all of the 600 samples read were rejected (no_image)"), "{}", stderr(&out));
+    // What comes is judged all the same, and what was rejected stays so.
     fs::rename(path("00000.tar"), path("in/good.tar")).unwrap();
-    let out = run(0, &args);
+    let out = run(4, &args);
     assert!(stderr(&out).contains("2 shards; 48 samples read"), "{}", stderr(&out));
+    assert!(stderr(&out).contains("600 of 648 samples were rejected"), "{}", stderr(&out));
 }
