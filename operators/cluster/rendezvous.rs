@@ -44,7 +44,7 @@ pub(super) struct Met {
 }
 
 impl Met {
-    /// Nobody yet.
+    /// Nobody has called yet.
     fn nobody(config: &ClusterConfig) -> Self {
         let none = || (0..config.processes).map(|_| None).collect::<Vec<Option<TcpStream>>>();
         let nowhere = IpAddr::from(Ipv4Addr::LOCALHOST);

@@ -50,7 +50,7 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Reads them.
+    /// Reads text and json, as far as they are wanted and not too long.
     pub(super) fn read(picture: &Picture, config: &GroupConfig) -> Result<Self, Unread> {
         let path = &picture.path;
         let text_key = picture.text.and_then(|at| config.text_keys.get(usize::from(at)));
