@@ -137,7 +137,10 @@ pub fn embed_pictures(
     done.notices.lines().for_each(|line| tracing::warn!("{}: {line}", pictures.display()));
     PipelineError::if_not_whole(done.interrupted, &done.failed).map_err(|error| error.within(pictures.display()))?;
     embed::finish(&embedding, false)?;
-    files.note_embedded(&embedding.run)
+    files.note_embedded(&embedding.run)?;
+    // Also where the list is all that is new, beside what an earlier version has embedded.
+    folder.keep();
+    Ok(())
 }
 
 /// A lock beside the folder `into`, held until it is dropped; the folder above goes with it where nothing was embedded there.
