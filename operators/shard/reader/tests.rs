@@ -356,7 +356,7 @@ fn samples_that_the_statistics_promise_and_that_do_not_come_are_lost() {
     assert!(end.notices.get("shard_cut_off").is_some_and(|notice| notice.loss));
     // One tar behind the other, as of `cat *.tar`: the first is read, as webdataset does, and nobody knows what the others hold.
     let end = end_of("-", &[three(), three()].concat(), None);
-    assert_eq!((end.count, end.notices.lost_files()), (3, 1), "{:?}", end.notices);
+    assert_eq!((end.count, end.notices.lost_files()), (4, 1), "{:?}", end.notices);
     assert!(end.notices.get("tar_behind_end").is_some_and(|notice| notice.loss));
     // A tar without any file is what it is.
     let end = end_of("00007.tar", &[0; 1024], Some(0));
