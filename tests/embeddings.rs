@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use common::processes::{Group, committed, until};
-use common::{MODEL, World, embeddings_text, items_text, ledger_text, run, stderr, test_data, words};
+use common::{MODEL, World, embeddings_text, items_text, ledger_text, run, stderr, test_data, trommel, words};
 use serde_json::Value;
 use tempfile::TempDir;
 use trommel_columnar::embeddings::EmbeddingSet;
@@ -96,6 +96,9 @@ fn decisions_are_those_of_the_shards_to_the_bit() {
     let page = folder.path().join("page.html").display().to_string();
     let pruned = folder.path().join("embeddings drop-over-radius all").display().to_string();
     assert!(String::from_utf8(run(0, &["why", &pruned, "odd.tar/a"]).stdout).unwrap().contains("http://x/a"));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let unsaid = trommel().args(["why", &pruned, "odd.tar/a"]).stdout(full).output().unwrap();
+    assert!(unsaid.status.code() == Some(1) && stderr(&unsaid).contains("standard output: No space left on device"));
     let said = stderr(&run(0, &["report", &pruned, "-o", &page]));
     assert!(said.contains("what was judged are stored embeddings"), "{said}");
     let of_shards = folder.path().join("shards drop-over-radius all").display().to_string();

@@ -499,7 +499,16 @@ fn tables_of_others_are_joined_and_what_does_not_match_is_refused() {
         ("by_uid.parquet", "far:5", "no rule reads a column of it"),
         ("by_uid.parquet", "where:nothing>5", "no column `nothing`"),
         ("by_uid.parquet", "where:word>5", "column `word` is a text and no number"),
-        ("lacking.parquet", "where:score>5", "1 of 320 samples have no row there (first: 00001.tar/0006)"),
+        (
+            "lacking.parquet",
+            "where:score>5",
+            "1 of 320 samples have no row there (first: 00001.tar/0006; its first `uid` is",
+        ),
+        (
+            "numbers.parquet",
+            "where:score>5",
+            "samples have no row there (first: 00000.tar/0000; its first `key` is `0`)",
+        ),
         ("twice.parquet", "where:score>5", "stands in it twice"),
         ("keys.parquet", "where:score>5", "is not the only sample with this key"),
         ("short.parquet@row", "where:score>5", "319 rows; the ledger has 400, 320 of them judged"),

@@ -70,7 +70,7 @@ impl MatrixReader {
         if self.left == 0 {
             return Ok(None);
         }
-        let limit = ((16 << 20) / (self.head.dim * 4)).clamp(1, BATCH_ROWS);
+        let limit = ((16 << 20) / (self.head.dim * self.head.element.bytes().max(4) as usize)).clamp(1, BATCH_ROWS);
         let rows = usize::try_from(self.left).unwrap_or(usize::MAX).min(limit);
         let values = npy::read_rows(&self.path, &mut self.input, &self.head, rows)?;
         self.left -= rows as u64;

@@ -1,4 +1,4 @@
-//! numpy's array files: `<f2` and `<f4` matrices are read, `<f2` written (version 1.0, C order).
+//! numpy's array files: `<f2`, `<f4` and `<f8` matrices are read, `<f2` written (version 1.0, C order).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
@@ -21,6 +21,8 @@ pub enum Element {
     F16,
     /// `<f4`: little-endian f32.
     F32,
+    /// `<f8`: little-endian f64, as `np.zeros((rows, dim))` makes it where nobody names a type. It is read as numpy's `astype("float32")` reads it.
+    F64,
 }
 
 impl Element {
@@ -30,6 +32,7 @@ impl Element {
         match self {
             Self::F16 => 2,
             Self::F32 => 4,
+            Self::F64 => 8,
         }
     }
 }
@@ -50,20 +53,18 @@ pub struct MatrixHead {
 /// Reads the head and checks it against the file's length.
 ///
 /// # Errors
-/// Anything but a C-order `<f2` or `<f4` matrix of exactly this length.
+/// Anything but a C-order `<f2`, `<f4` or `<f8` matrix of exactly this length.
 pub fn read_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Result<MatrixHead, ColumnarError> {
     let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
     let (header, offset) = header(path, input)?;
     let descr = entry(&header, "descr").ok_or_else(|| bad("no `descr` in the header".into()))?;
     let descr = descr.trim_start().chars().take(24).collect::<String>();
-    let element = if descr.starts_with("'<f2'") {
-        Element::F16
-    } else if descr.starts_with("'<f4'") {
-        Element::F32
-    } else {
-        let seen = descr.split(',').next().unwrap_or_default().to_string();
-        return Err(bad(format!("element type {seen}; '<f2' and '<f4' are read")));
-    };
+    let known = [("'<f2'", Element::F16), ("'<f4'", Element::F32), ("'<f8'", Element::F64)];
+    let element = known.into_iter().find(|(name, _)| descr.starts_with(name)).map(|(_, element)| element);
+    let element = element.ok_or_else(|| {
+        let seen = descr.split(',').next().unwrap_or_default();
+        bad(format!("element type {seen}; '<f2', '<f4' and '<f8' are read"))
+    })?;
     let sizes = shape(path, &header)?;
     let &[rows, dim] = sizes.as_slice() else {
         return Err(bad(format!("the shape is {sizes:?}; (rows, dim) is read")));
@@ -142,7 +143,9 @@ fn shape(path: &Path, header: &str) -> Result<Vec<u64>, ColumnarError> {
     let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
     match entry(header, "fortran_order").map(str::trim_start) {
         Some(value) if value.starts_with("False") => {}
-        Some(value) if value.starts_with("True") => return Err(bad("Fortran order; C order is read".into())),
+        Some(value) if value.starts_with("True") => {
+            return Err(bad("Fortran order; C order is read, which np.ascontiguousarray makes".into()));
+        }
         _ => return Err(bad("no `fortran_order` in the header".into())),
     }
     let shape = entry(header, "shape").ok_or_else(|| bad("no `shape` in the header".into()))?;
@@ -163,7 +166,7 @@ fn entry<'a>(header: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|needle| header.find(needle.as_str()).map(|at| &header[at + needle.len()..]))
 }
 
-/// Reads `rows` rows that follow the head as f16, or as f32.
+/// Reads `rows` rows that follow the head as f16, or as f32 (f64 is rounded to it).
 ///
 /// # Errors
 /// A file that ends early.
@@ -185,6 +188,11 @@ pub fn read_rows(
             let mut bits = vec![0u32; cells];
             input.read_exact(bytemuck::cast_slice_mut(&mut bits)).map_err(io)?;
             Ok(StoredRows::F32(bits.into_iter().map(|b| f32::from_bits(u32::from_le(b))).collect()))
+        }
+        Element::F64 => {
+            let mut bits = vec![0u64; cells];
+            input.read_exact(bytemuck::cast_slice_mut(&mut bits)).map_err(io)?;
+            Ok(StoredRows::F32(bits.into_iter().map(|b| f64::from_bits(u64::from_le(b)) as f32).collect()))
         }
     }
 }

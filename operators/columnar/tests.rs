@@ -214,7 +214,8 @@ fn npy_is_numpys() {
         npy::read_head(&path, &mut bytes.as_slice(), bytes.len() as u64)
     };
     for (from, to, says) in [
-        ("<f2", "<f8", "element type"),
+        ("<f2", "<f8", "needs a file of"),
+        ("<f2", "<i2", "element type"),
         ("<f2", ">f2", "element type"),
         ("False", "True ", "Fortran"),
         ("(2, 2)", "(4,)  ", "shape"),
@@ -406,14 +407,19 @@ fn rows_are_made_canonical() {
     let bad: Vec<_> = batch.bad.iter().map(|(at, why)| (*at, why.code())).collect();
     assert_eq!(bad, [(1, "embedding_zero"), (2, "embedding_not_finite")]);
     assert_eq!(batch.vectors.len(), 6);
-    // f32.
-    let mut bytes = npy::head_bytes(1, 2);
-    let at = bytes.windows(3).position(|w| w == b"<f2").unwrap();
-    bytes[at + 2] = b'4';
-    bytes.extend([3f32, 4f32].iter().flat_map(|v| v.to_le_bytes()));
-    std::fs::write(&path, bytes).unwrap();
-    let set = EmbeddingSet::open(&path).unwrap();
-    assert_eq!((set.vector(0), set.notes.converted_rows), (&[round_to_f16(0.6), round_to_f16(0.8)][..], 1));
+    // Wider elements.
+    let wide = |digit: u8, rows: &[u8]| {
+        let mut bytes = npy::head_bytes(1, 2);
+        let at = bytes.windows(3).position(|w| w == b"<f2").unwrap();
+        bytes[at + 2] = digit;
+        bytes.extend(rows);
+        std::fs::write(&path, bytes).unwrap();
+        let set = EmbeddingSet::open(&path).unwrap();
+        (set.vector(0).to_vec(), set.notes.converted_rows)
+    };
+    let unit = vec![round_to_f16(0.6), round_to_f16(0.8)];
+    assert_eq!(wide(b'4', &[3f32, 4f32].map(f32::to_le_bytes).concat()), (unit.clone(), 1));
+    assert_eq!(wide(b'8', &[3f64, 4f64].map(f64::to_le_bytes).concat()), (unit, 1));
 }
 
 #[test]

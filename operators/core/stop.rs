@@ -117,7 +117,8 @@ impl Stop {
         {
             let mut kept = locked(&self.inner.failure);
             if kept.is_none() {
-                tracing::error!(failure = %Causes(&failure), "the run cannot go on");
+                // The command says it when all have stopped; a log shows what they were stopped by meanwhile.
+                tracing::debug!(failure = %Causes(&failure), "the run cannot go on");
                 *kept = Some(failure);
             }
         }

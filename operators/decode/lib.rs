@@ -157,7 +157,7 @@ pub enum DecodeError {
     /// The first bytes belong to none of the kinds read here.
     #[error("neither JPEG, PNG, WebP, GIF, BMP, PPM, PGM, PBM nor TIFF (begins with {begins})")]
     UnknownKind {
-        /// The first bytes in hex.
+        /// The first bytes in hex, or that there are none.
         begins: String,
     },
     /// More encoded bytes than allowed.
@@ -276,7 +276,10 @@ fn held(bytes: &[u8], limits: &Limits) -> Result<(Rgb8, Option<Share>), DecodeEr
         return Err(DecodeError::TooManyBytes { bytes: bytes.len() as u64, max_bytes: limits.max_bytes });
     }
     let Some(kind) = image_kind(bytes) else {
-        let begins: String = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let begins = match bytes {
+            [] => "nothing: it is empty".into(),
+            _ => bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+        };
         return Err(DecodeError::UnknownKind { begins });
     };
     let mut share = None;

@@ -141,6 +141,7 @@ fn limits_come_before_memory() {
     );
     assert_eq!(code(&[0; 100], &Limits { max_bytes: 99, ..Limits::default() }), "too_many_bytes");
     assert_eq!(code(b"", &limits), "image_unsupported");
+    assert!(decode_rgb(b"", &limits).unwrap_err().to_string().ends_with("(begins with nothing: it is empty)"));
     assert_eq!(code(b"BMW, a car by the sea", &limits), "image_unsupported");
     let bmp =
         [b"BM".as_slice(), &[0; 8], &[54, 0, 0, 0, 40, 0, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 1, 0, 24, 0], &[0; 24]];

@@ -71,8 +71,13 @@ impl Answers {
         }
         if let Some(row) = first_missing {
             let (name, judged) = (name_of(reading, row)?, names.judged.count());
+            // Keys that became numbers on their way have lost their zeros, which one of them shows.
+            let theirs = match named_by(table) {
+                Some((column, _)) => format!("; its first `{column}` is `{}`", text_of(table, column, 0)?),
+                None => String::new(),
+            };
             return Err(SelectError::Input(format!(
-                "{path}: {missing} of {judged} samples have no row there (first: {name})"
+                "{path}: {missing} of {judged} samples have no row there (first: {name}{theirs})"
             )));
         }
         if used < self.rows {

@@ -95,7 +95,9 @@ pub fn print_json(wanted: bool, report: &impl Serialize) -> Result<(), PipelineE
 /// Standard output that cannot be written.
 pub fn print_line(line: &str) -> Result<(), PipelineError> {
     match writeln!(std::io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(PipelineError::failed(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(PipelineError::failed(error).within("standard output"))
+        }
         _ => Ok(()),
     }
 }
