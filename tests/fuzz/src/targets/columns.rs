@@ -22,6 +22,7 @@ pub(super) fn targets() -> Vec<Target> {
             words: &[
                 b"'<f2'",
                 b"'<f4'",
+                b"'<f8'",
                 b"'descr':",
                 b"'shape': (",
                 b"'fortran_order': True",
