@@ -8,7 +8,7 @@
 //! Nothing is decoded: a picture that nobody can decode passes as it is. What cannot be had ends it there (the same command tries again); a shard that
 //! has changed since the split was made ends it before the sample in question. What was written before is whole and right in both cases.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -266,33 +266,42 @@ impl Stream<'_> {
     }
 }
 
-/// A sample's key for the place of a reader who cannot tell two of one key apart: `PLACE-KEY`, the folder in front.
-fn unique_key(shard: &ShardRef, info: &SampleInfo) -> String {
-    let (folder, base) = info.key.rfind('/').map_or(("", info.key.as_str()), |slash| info.key.split_at(slash + 1));
-    format!("{folder}{:05}-{:06}-{base}", shard.ordinal, info.id.index)
+/// A sample's key for the place of a reader who cannot tell two of one key apart: `PLACE-KEY`, the folder in front. What was
+/// written by this program may have such keys already: then with a number, the first that is free.
+fn unique_key(shard: &ShardRef, info: &SampleInfo, key: &[u8], is_taken: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let base = key.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let (folder, base) = key.split_at(base);
+    let place = format!("{:05}-{:06}-", shard.ordinal, info.id.index);
+    let mut unique = [folder, place.as_bytes(), base].concat();
+    let mut number = 1;
+    while is_taken(&unique) {
+        unique = [folder, place.as_bytes(), format!("{number}-").as_bytes(), base].concat();
+        number += 1;
+    }
+    unique
 }
 
-/// The sample under a key of its own, which is told.
-fn renamed(shard: &ShardRef, info: &SampleInfo, original: &Original, notices: &mut Notices) -> Option<Vec<u8>> {
-    let key = unique_key(shard, info);
+/// The sample under a key of its own, which is told: the key and the bytes.
+fn renamed(
+    shard: &ShardRef,
+    info: &SampleInfo,
+    original: &Original,
+    notices: &mut Notices,
+    is_taken: impl Fn(&[u8]) -> bool,
+) -> Option<(Vec<u8>, Vec<u8>)> {
     let place = format!("{}/{}", shard.name, info.key);
-    let renamed = original.renamed(key.as_bytes());
-    if renamed.is_some() {
-        let text = "samples renamed, since another one of their key stands beside them";
-        notices.note("renamed", text, format!("{place} is {key}"), 1);
-    } else {
+    let key = unique_key(shard, info, &original.key, is_taken);
+    let Some(bytes) = original.renamed(&key) else {
         notices.loss("not_renamed", "samples stored with holes, of whose key there is another one", place, 1, 1);
-    }
-    renamed
+        return None;
+    };
+    let text = "samples renamed, since another one of their key stands beside them";
+    notices.note("renamed", text, format!("{place} is {}", String::from_utf8_lossy(&key)), 1);
+    Some((key, bytes))
 }
 
 /// Whether open_clip reads a sample: a picture and a caption.
 fn is_trainable(original: &Original) -> bool {
     let has = |wanted: &[&str]| original.members.iter().any(|(extension, _)| wanted.contains(&extension.as_str()));
     has(&["jpg", "png", "jpeg", "webp"]) && has(&["txt"])
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }

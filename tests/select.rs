@@ -245,6 +245,12 @@ fn what_cannot_be_selected_is_refused_in_one_line() {
             assert_eq!(stderr(&run(2, &words)).trim_end(), due, "{words:?}");
         }
     }
+    // Names of shards stand in the plan and in the manifest, which must agree.
+    let plan = folder.path().join("run/plan.json");
+    let text = std::fs::read_to_string(&plan).unwrap();
+    std::fs::write(&plan, text.replace("\"00001.tar\"", "\"00009.tar\"")).unwrap();
+    let said = stderr(&run(2, &["select", &ledger, "--rule", "near", "-o", &file]));
+    assert!(said.contains("shard 1 is `00009.tar` in plan.json and `00001.tar` in the manifest"), "{said}");
 }
 
 /// A split checked against the same run, another one over the same shards, and one with other radii.
@@ -517,6 +523,8 @@ fn tables_of_others_are_joined_and_what_does_not_match_is_refused() {
         ("no.parquet", "where:score>5", "No such file"),
         ("by_uid.parquet", "where:huge>5", "whole numbers are read below 2^53"),
         ("by_uid.parquet", "where:when>5", "column `when`"),
+        ("by_uid.parquet", "not where:safe=true", "`true` is none (true and false are read as 1 and 0)"),
+        ("by_uid.parquet", "where:score>5 and where:index!=five", "column `index` is a number, and `five` is none"),
     ] {
         let output =
             trommel().args(["select", &ledger, "--table", &table(join), "--rule", rule, "-o", &out]).output().unwrap();

@@ -325,6 +325,44 @@ fn plain(folder: &Path, count: usize, samples: usize, bytes: usize) -> (Vec<Stri
     (paths, run)
 }
 
+/// Each sample's key, of a tar whose samples are a picture each, as bytes.
+fn raw_keys(tar: &[u8]) -> Vec<Vec<u8>> {
+    let mut archive = tar::Archive::new(tar);
+    let name = |entry: Result<tar::Entry<'_, &[u8]>, std::io::Error>| entry.unwrap().path_bytes().into_owned();
+    archive.entries().unwrap().map(|entry| name(entry).strip_suffix(b".jpg").unwrap().to_vec()).collect()
+}
+
+/// What was streamed once has keys that this program gives; keys that are no UTF-8 are not the same because they are shown alike.
+#[test]
+fn renamed_keys_are_free_and_bytes_tell_keys_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("0.tar").display().to_string();
+    let streamed = |keys: &[&[u8]]| {
+        let mut out = tar::Builder::new(Vec::new());
+        for (at, key) in keys.iter().enumerate() {
+            let (mut header, name) = (tar::Header::new_gnu(), [key, &b".jpg"[..]].concat());
+            header.set_size(1);
+            header.as_old_mut().name[..name.len()].copy_from_slice(&name);
+            header.set_cksum();
+            out.append(&header, &[at as u8][..]).unwrap();
+        }
+        std::fs::write(&path, out.into_inner().unwrap()).unwrap();
+        let into = tempfile::tempdir().unwrap();
+        let new = into.path().join("new").display().to_string();
+        run(0, &["stream", &path, "--rule", "random:100%", "-o", &new]);
+        let written = raw_keys(&std::fs::read(format!("{new}/00000.tar")).unwrap());
+        (written, raw_keys(&run(0, &["stream", &path, "--rule", "random:100%"]).stdout))
+    };
+    let (written, piped) = streamed(&[b"a", b"b", b"a", b"00000-000002-a", b"a"]);
+    assert_eq!(written, [&b"a"[..], b"b", b"00000-000002-a", b"00000-000003-00000-000002-a", b"00000-000004-a"]);
+    assert_eq!(piped, [&b"a"[..], b"b", b"a", b"00000-000002-a", b"a"], "no neighbours");
+    let (written, piped) = streamed(&[b"00000-000002-a", b"a", b"a", b"00000-000002-a"]);
+    assert_eq!(written, [&b"00000-000002-a"[..], b"a", b"00000-000002-1-a", b"00000-000003-00000-000002-a"]);
+    assert_eq!(piped, [&b"00000-000002-a"[..], b"a", b"00000-000002-a", b"00000-000003-00000-000002-a"]);
+    let odd: [&[u8]; 2] = [b"bad\xff\xfe", b"bad\xff\xfd"];
+    assert_eq!(streamed(&odd), (odd.map(<[u8]>::to_vec).to_vec(), odd.map(<[u8]>::to_vec).to_vec()));
+}
+
 #[test]
 fn a_closed_pipe_is_no_error_and_nothing_is_said() {
     let folder = tempfile::tempdir().unwrap();

@@ -126,6 +126,12 @@ impl Test {
         Self { column, ..self.clone() }
     }
 
+    /// What it compares with, where that is no number: none of a column of numbers is it.
+    #[must_use]
+    pub fn word(&self) -> Option<&str> {
+        self.number.is_none().then_some(self.value.as_str())
+    }
+
     /// Whether a value passes.
     #[must_use]
     pub fn holds(&self, cell: Cell<'_>) -> bool {

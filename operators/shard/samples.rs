@@ -315,7 +315,9 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         let extra_bytes = match (open.want, open.reject.take()) {
             (_, Some(reason)) => return Group::Rejected(info, reason),
             (Want::Content { extra_bytes }, None) => extra_bytes,
-            (Want::Original { .. } | Want::Place, None) => return Group::Original(info, open.original),
+            (Want::Original { .. } | Want::Place, None) => {
+                return Group::Original(info, Original { key: open.key, ..open.original });
+            }
         };
         match open.image.take() {
             None => {

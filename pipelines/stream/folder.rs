@@ -15,13 +15,14 @@ use trommel_core::durable::{self, Aside};
 use trommel_core::notices::Notices;
 use trommel_core::out_folder::OutFolder;
 use trommel_core::sample::SampleInfo;
+use trommel_core::text::shell_word;
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::promised::STATS_ENDING;
 use trommel_shard::samples::Original;
 
 use super::pipe::END;
 use super::state::{self, Made, Progress, Stats};
-use super::{Cursor, Ended, Sink, StreamReport, is_trainable, quoted, renamed};
+use super::{Cursor, Ended, Sink, StreamReport, is_trainable, renamed};
 use crate::error::PipelineError;
 
 /// Bytes that are written at a time.
@@ -44,7 +45,7 @@ struct Open {
     samples: u64,
     trainable: u64,
     bytes: u64,
-    keys: HashSet<String>,
+    keys: HashSet<Vec<u8>>,
 }
 
 impl Folder {
@@ -126,10 +127,12 @@ impl Sink for Folder {
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         let other;
-        let bytes = if open.keys.insert(info.key.clone()) {
+        let bytes = if open.keys.insert(original.key.clone()) {
             &original.bytes
         } else {
-            let Some(bytes) = renamed(shard, info, original, notices) else { return Ok(()) };
+            let is_taken = |key: &[u8]| open.keys.contains(key);
+            let Some((key, bytes)) = renamed(shard, info, original, notices, is_taken) else { return Ok(()) };
+            open.keys.insert(key);
             other = bytes;
             &other
         };
@@ -167,7 +170,7 @@ impl Sink for Folder {
             train_num_samples: sum(|stats| stats.trommel.trainable),
             bytes: sum(|stats| stats.trommel.bytes),
             written: (0..self.done.len()).map(name).collect(),
-            pattern: range.map(|range| quoted(&self.folder.join(range))),
+            pattern: range.map(|range| shell_word(&self.folder.join(range).display().to_string())),
             notices: notices.clone(),
         })
     }

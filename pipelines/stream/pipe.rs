@@ -22,14 +22,15 @@ pub(super) const END: [u8; 1024] = [0; 1024];
 pub(super) struct Pipe {
     out: File,
     buffer: Vec<u8>,
-    last_key: Option<String>,
+    /// The last sample's key: as it came, and as it was written.
+    last_keys: [Vec<u8>; 2],
     report: StreamReport,
 }
 
 impl Pipe {
     pub fn open() -> Result<Self, PipelineError> {
         let out = io::stdout().as_fd().try_clone_to_owned().map_err(PipelineError::failed)?;
-        Ok(Self { out: out.into(), buffer: Vec::new(), last_key: None, report: StreamReport::default() })
+        Ok(Self { out: out.into(), buffer: Vec::new(), last_keys: Default::default(), report: StreamReport::default() })
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Ended> {
@@ -75,13 +76,16 @@ impl Sink for Pipe {
         notices: &mut Notices,
     ) -> Result<(), Ended> {
         // Readers take neighbours of one key for one sample.
-        if self.last_key.as_ref() == Some(&info.key) {
-            let Some(bytes) = renamed(shard, info, original, notices) else { return Ok(()) };
+        let is_last = |key: &[u8]| self.last_keys.iter().any(|last| last == key);
+        let written = if is_last(&original.key) {
+            let Some((key, bytes)) = renamed(shard, info, original, notices, is_last) else { return Ok(()) };
             self.put(&bytes)?;
+            key
         } else {
             self.put(&original.bytes)?;
-            self.last_key = Some(info.key.clone());
-        }
+            original.key.clone()
+        };
+        self.last_keys = [original.key.clone(), written];
         self.report.samples += 1;
         self.report.train_num_samples += u64::from(is_trainable(original));
         Ok(())

@@ -52,9 +52,9 @@ impl Shard {
     /// As webdataset makes it: a key that is no UTF-8 keeps its bytes as Python's file names do.
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let next = py.detach(|| locked(&self.reading).next_sample()).map_err(of_split)?;
-        let Some(Sample { key, original }) = next else { return Ok(None) };
+        let Some(original) = next else { return Ok(None) };
         let dict = PyDict::new(py);
-        dict.set_item(intern!(py, "__key__"), OsStr::from_bytes(&key))?;
+        dict.set_item(intern!(py, "__key__"), OsStr::from_bytes(&original.key))?;
         dict.set_item(intern!(py, "__url__"), &self.url)?;
         for (extension, data) in original.contents() {
             dict.set_item(extension, PyBytes::new(py, data))?;
@@ -94,18 +94,10 @@ struct Open {
     name: String,
     groups: Groups,
     picker: Option<Picker<'static>>,
-    /// The key of the sample that was wanted last, bytes as they stand.
-    key: Vec<u8>,
     /// Samples that were wanted and cannot be given.
     rejects: Notices,
     /// How the shard ended, once it was read to its end.
     ended: Option<(ShardOutcome, Notices)>,
-}
-
-/// A sample with the bytes of its key.
-struct Sample {
-    key: Vec<u8>,
-    original: Original,
 }
 
 impl Reading {
@@ -130,8 +122,8 @@ impl Reading {
         };
         Ok(match Groups::open(&*STORES, shard, &config) {
             Ok(groups) => {
-                let (name, key, rejects) = (shard.name.clone(), Vec::new(), Notices::default());
-                Self::Open(Box::new(Open { name, groups, picker, key, rejects, ended: None }))
+                let (name, rejects) = (shard.name.clone(), Notices::default());
+                Self::Open(Box::new(Open { name, groups, picker, rejects, ended: None }))
             }
             Err(Visited { outcome, is_cut, notices, .. }) => {
                 let notices = match picker {
@@ -143,7 +135,7 @@ impl Reading {
         })
     }
 
-    fn next_sample(&mut self) -> Result<Option<Sample>, SelectError> {
+    fn next_sample(&mut self) -> Result<Option<Original>, SelectError> {
         let Self::Open(open) = self else { return Ok(None) };
         match open.next_sample() {
             Err(SelectError::Changed(why)) => {
@@ -174,10 +166,10 @@ impl Open {
         self.picker.as_ref().is_some_and(Picker::is_done)
     }
 
-    fn next_sample(&mut self) -> Result<Option<Sample>, SelectError> {
+    fn next_sample(&mut self) -> Result<Option<Original>, SelectError> {
         let by_uid = self.picker.as_ref().is_some_and(Picker::needs_uids);
         while !self.is_done() {
-            let (picker, key, mut failed) = (&mut self.picker, &mut self.key, None);
+            let (picker, mut failed) = (&mut self.picker, None);
             let group = self.groups.next_group(&mut |index, name| {
                 let kept = match picker {
                     Some(picker) if !by_uid => picker.keeps(index, &String::from_utf8_lossy(name), || None),
@@ -186,8 +178,6 @@ impl Open {
                 if !kept.unwrap_or_else(|error| failed.replace(error).is_some()) {
                     return Want::Place;
                 }
-                key.clear();
-                key.extend_from_slice(name);
                 Want::Original { identity: by_uid }
             });
             if let Some(error) = failed {
@@ -199,7 +189,7 @@ impl Open {
                         continue;
                     }
                     match ungiven(&original) {
-                        None => return Ok(Some(Sample { key: std::mem::take(&mut self.key), original })),
+                        None => return Ok(Some(original)),
                         Some(reason) => self.reject(&info, &reason),
                     }
                 }

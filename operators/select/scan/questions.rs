@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::sample::{NO_CAPTION, Score, TAKEN_DOWN};
+use trommel_decide::column::{Compare, Test};
 use trommel_decide::hash::random_hash;
 use trommel_ledger::part::ledger_fields;
 
@@ -231,16 +232,17 @@ fn check_types(
 /// Refuses a column of a type that nobody compares in the way asked for.
 ///
 /// # Errors
-/// A number is asked of texts, or a text of numbers.
+/// A number is asked of texts, or a text of numbers: what is never so would keep nothing, and `!=` all.
 pub fn check_type(asked: &ResolvedRule, is_text: bool) -> Result<(), SelectError> {
     let policy = asked.rule.policy();
     let compare = policy.test().map(|test| test.compare);
-    let (wants_number, wants_text) =
-        compare.map_or((true, false), |compare| (compare.needs_number(), compare.needs_text()));
-    let problem = match is_text {
-        true if wants_number => "is a text and no number",
-        false if wants_text => "is a number and no text",
-        _ => return Ok(()),
+    let wants_number = compare.is_none_or(Compare::needs_number);
+    let problem = match policy.test().and_then(Test::word) {
+        _ if is_text && wants_number => "is a text and no number".into(),
+        _ if is_text => return Ok(()),
+        _ if compare.is_some_and(Compare::needs_text) => "is a number and no text".into(),
+        Some(word) => format!("is a number, and `{word}` is none (true and false are read as 1 and 0)"),
+        None => return Ok(()),
     };
     Err(SelectError::Input(format!(
         "rule `{}`: column `{}` {problem}",

@@ -28,6 +28,8 @@ pub const MAX_ORIGINAL_BYTES: u64 = 1 << 30;
 /// A sample's members as they stand in its tar.
 #[derive(Debug, Default)]
 pub struct Original {
+    /// The key's bytes, which need not be UTF-8: two keys that are not may be shown alike.
+    pub key: Vec<u8>,
     /// Whole blocks: each member's headers, data and padding, one member behind the other.
     pub bytes: Vec<u8>,
     /// Each member's extension, and where it is among the bytes.
