@@ -211,12 +211,11 @@ impl Together {
     /// What process 0 has worked out, for all.
     pub fn first_says<T: Serialize + DeserializeOwned>(
         &self,
-        phase: Phase,
         what: impl FnOnce() -> Result<T, PipelineError>,
     ) -> Result<T, PipelineError> {
         let mine = if self.rank() == 0 { Some(what()?) } else { None };
-        let first = self.gather(phase, mine)?.into_iter().next().flatten();
-        first.ok_or_else(|| PipelineError::failed(format!("{phase}: process 0 says nothing")))
+        let first = self.gather(Phase::Settled, mine)?.into_iter().next().flatten();
+        first.ok_or_else(|| PipelineError::failed(format!("{}: process 0 says nothing", Phase::Settled)))
     }
 
     fn exchange(&self, phase: Phase, value: &str) -> Result<Vec<String>, PipelineError> {

@@ -66,12 +66,6 @@ impl Dynamic {
         locked(&self.queue).waiting.clear();
         self.wakers.wake_all();
     }
-
-    /// Shards that are leased and not yet committed.
-    #[must_use]
-    pub fn open_shards(&self) -> usize {
-        locked(&self.queue).open.len()
-    }
 }
 
 impl Leases for Dynamic {

@@ -74,22 +74,16 @@ fn checksums(block: &[u8; BLOCK]) -> (u64, i64) {
 fn octal(field: &[u8]) -> Option<u64> {
     let text = until_nul(field).trim_ascii();
     // Some writers pad with NULs in front.
-    let text = if text.is_empty() { until_nul(field.trim_ascii_start_nul()).trim_ascii() } else { text };
+    let text = if text.is_empty() { until_nul(behind_nuls(field)).trim_ascii() } else { text };
     text.iter().try_fold(0u64, |value, &digit| match digit {
         b'0'..=b'7' => value.checked_mul(8)?.checked_add(u64::from(digit - b'0')),
         _ => None,
     })
 }
 
-trait TrimNul {
-    fn trim_ascii_start_nul(&self) -> &[u8];
-}
-
-impl TrimNul for [u8] {
-    fn trim_ascii_start_nul(&self) -> &[u8] {
-        let start = self.iter().position(|&b| b != 0).unwrap_or(self.len());
-        &self[start..]
-    }
+fn behind_nuls(field: &[u8]) -> &[u8] {
+    let start = field.iter().position(|&byte| byte != 0).unwrap_or(field.len());
+    &field[start..]
 }
 
 /// An octal or base-256 field; `None` below 0 and from 2^63 on.

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 use trommel_bridge as bridge;
-use trommel_bridge::{Autocast, Averaging, Half};
+use trommel_bridge::{Autocast, Averaging};
 use trommel_model::loss::{Logits, Pairs, unit_rows};
 use trommel_model::preprocess::Normalise;
 
@@ -277,7 +277,7 @@ impl<M: Contrastive> Trainer<M> {
         let (images, texts) = {
             let _cast = match self.config.precision {
                 Precision::F32 => None,
-                Precision::Bf16 => Some(Autocast::to(self.device, Half::Bf16)?),
+                Precision::Bf16 => Some(Autocast::bf16(self.device)?),
             };
             (
                 self.model.encode_image(&images).map_err(refused("image"))?,

@@ -25,9 +25,10 @@ use trommel_shard::operator::ReadSamples;
 
 use crate::embed_and_join::{embedded, joins};
 use crate::run_setup::{Input, Machinery, RunSetup, names_of};
-use crate::run_watch::{Counting, RunWatchdog, share, start_committer};
+use crate::run_watch::watch_run;
 use crate::together::Together;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::ledger_run::{Counting, WatchdogGuard, share, start_committer};
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::shard_leases::{AssignedShards, assign};
 
@@ -38,7 +39,7 @@ pub(crate) struct Pruner {
     machinery: Machinery,
     readers: usize,
     open_shards: usize,
-    _watching: RunWatchdog,
+    _watching: WatchdogGuard,
 }
 
 /// What one round judges, and where to.
@@ -67,7 +68,7 @@ impl Pruner {
         judging.take_ledger_memory(readers);
         let credit = judging.credit(readers, u64::MAX)?;
         let machinery = judging.start(&credit)?;
-        let watching = RunWatchdog::start(&credit, &machinery, |_| {})?;
+        let watching = watch_run(&credit, &machinery, |_| {})?;
         Ok(Self { judging: Arc::new(judging), credit, machinery, readers, open_shards, _watching: watching })
     }
 

@@ -12,7 +12,7 @@ use trommel_shard::plan::Plan;
 use crate::run_setup::Machinery;
 use crate::settled::has_trained;
 use trommel_pipelines::error::PipelineError;
-pub(crate) use trommel_pipelines::ledger_run::{Counting, agreed, share, start_committer};
+use trommel_pipelines::ledger_run::WatchdogGuard;
 
 /// Opens or resumes a run's folder.
 ///
@@ -28,30 +28,22 @@ pub(crate) fn open_folder(
     trommel_pipelines::ledger_run::open_folder(root, plan, config, access, mix_numerics, has_trained(root)?)
 }
 
-/// A watchdog over a run's credit, pools and services; it ends when this is dropped.
-pub(crate) struct RunWatchdog {
-    _watching: trommel_pipelines::ledger_run::WatchdogGuard,
-}
-
-impl RunWatchdog {
-    /// Watches what a judging run stands on, and more that `add` names.
-    pub(crate) fn start(
-        credit: &Credit,
-        machinery: &Machinery,
-        add: impl FnOnce(&Watchdog),
-    ) -> Result<Self, PipelineError> {
-        let watching = trommel_pipelines::ledger_run::WatchdogGuard::start(|watchdog| {
-            watchdog.watch_credit(credit);
-            watchdog.watch_pool(&machinery.decoders);
-            for lane in machinery.card.iter().flat_map(CardDecoder::lanes) {
-                watchdog.watch_batches(lane);
-            }
-            watchdog.watch_pool(&machinery.joiners);
-            if let Some(embedder) = &machinery.embedder {
-                watchdog.watch_batches(embedder);
-            }
-            add(watchdog);
-        })?;
-        Ok(Self { _watching: watching })
-    }
+/// Watches what a judging run stands on, and more that `add` names, until the guard is dropped.
+pub(crate) fn watch_run(
+    credit: &Credit,
+    machinery: &Machinery,
+    add: impl FnOnce(&Watchdog),
+) -> Result<WatchdogGuard, PipelineError> {
+    WatchdogGuard::start(|watchdog| {
+        watchdog.watch_credit(credit);
+        watchdog.watch_pool(&machinery.decoders);
+        for lane in machinery.card.iter().flat_map(CardDecoder::lanes) {
+            watchdog.watch_batches(lane);
+        }
+        watchdog.watch_pool(&machinery.joiners);
+        if let Some(embedder) = &machinery.embedder {
+            watchdog.watch_batches(embedder);
+        }
+        add(watchdog);
+    })
 }

@@ -16,7 +16,7 @@ use crate::order_defaults::folders_dealt_as;
 use crate::pass_count::promised;
 use crate::prune::with_embedded_benchmarks;
 use crate::run_setup::{Input, RunSetup};
-use crate::run_watch::{agreed, open_folder};
+use crate::run_watch::open_folder;
 use crate::settled::{Settled, has_trained, judged};
 use crate::together::Together;
 use crate::train_dataflows::judge_and_train;
@@ -28,6 +28,7 @@ use crate::trainer_memory::{Beside, TrainerMemory};
 use crate::trainer_reach::Trained;
 use crate::trainer_setup::size_of;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::ledger_run::agreed;
 use trommel_pipelines::phase::Phase;
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::split_file::SplitFile;
@@ -107,7 +108,7 @@ fn train_together(
     let count = || kept.map_or_else(promised, |_| Ok(None));
     let dealt_as = || matches!(judging.input, Input::Folders(_)).then(|| folders_dealt_as(&plan));
     let find = || Settled::find(run, &config.run, &size, dealt_as, count);
-    let mut settled = together.first_says(Phase::Settled, find)?;
+    let mut settled = together.first_says(find)?;
     let names: Vec<String> = match &settled.dealt_as {
         Some(names) => names.clone(),
         None => plan.shards.iter().map(|shard| shard.name.clone()).collect(),

@@ -30,13 +30,13 @@ use trommel_decode::operator::{Decode, Views};
 use trommel_ledger::committer::{CommitHandle, Committed};
 use trommel_ledger::first_samples::{First, FirstSamples};
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
+use trommel_pipelines::ledger_run::Counting;
 use trommel_shard::operator::ReadSamples;
 use trommel_shard::reader::Replayed;
 use trommel_train::to_order::{TrainOrder, to_order};
 
 use crate::embed_and_join::{embedded, joins};
 use crate::run_setup::{Machinery, Reader, RunSetup};
-use crate::run_watch::Counting;
 use crate::takedown::{Called, TakenDown};
 
 /// What the graphs are made of.

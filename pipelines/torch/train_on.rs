@@ -23,13 +23,14 @@ use trommel_ledger::operator::LedgerConfig;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::RunFolder;
+use trommel_pipelines::ledger_run::{Counting, share, start_committer};
 use trommel_train::Course;
 use trommel_train::share::Outbox;
 use trommel_train::to_order::TrainOrder;
 
 use crate::ranks::{RankLeases, samples};
 use crate::run_setup::{Reader, RunSetup};
-use crate::run_watch::{Counting, RunWatchdog, share, start_committer};
+use crate::run_watch::watch_run;
 use crate::settled::Settled;
 use crate::together::Together;
 use crate::train_dataflows::Parts;
@@ -101,7 +102,7 @@ pub(crate) fn train_on(
     let leases: Arc<dyn Leases> = Arc::new(RankLeases::new(together, own));
     let service = OrderService::new(&settled.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
-    let _watching = RunWatchdog::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
+    let _watching = watch_run(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
     trained.follow(&service);
     let order = TrainOrder::new(service, rank, run.skip_failed, settled.order.window_counts, stop);
     config.gauges.watch_order(order.service());

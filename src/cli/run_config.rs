@@ -33,10 +33,11 @@ pub fn machine(
     launched: Option<&Launched>,
     visible_gpus: impl FnOnce() -> usize,
 ) -> Result<Machine, PipelineError> {
-    let (processes, process) = launched.map_or((1, 0), |it| (it.local_processes.max(1), it.local_process));
+    let (processes, process) = launched.map_or((1, 0), |it| (it.found.local_processes.max(1), it.found.local_process));
     let cores = Cores::of_this_process();
     // What a batch system promises may lie beyond the mask or the quota that the process has.
-    let own_cores = launched.and_then(|it| it.own_cores).map_or(cores.usable / processes, |own| own.min(cores.usable));
+    let own_cores =
+        launched.and_then(|it| it.found.own_cores).map_or(cores.usable / processes, |own| own.min(cores.usable));
     let own_cores = own_cores.max(1);
     let args::Machine { compute: args::Compute { device, threads }, decode, workers, memory } = args;
     let device = environment::device(device);
@@ -49,7 +50,7 @@ pub fn machine(
     let memory_share = || Ok(default_budget_bytes() / processes as u64);
     Ok(Machine {
         // Who may have a card of its own is not held to a share: what others took of it before is seen in what is free.
-        card_processes: if launched.is_some_and(|it| it.own_gpus) { 1 } else { on_one_card(processes, gpus) },
+        card_processes: if launched.is_some_and(|it| it.found.own_gpus) { 1 } else { on_one_card(processes, gpus) },
         device: if processes > 1 && gpus > 0 { format!("cuda:{}", process % gpus) } else { device },
         decode: match decode.as_str() {
             "cpu" => DecodeOn::Cpu,

@@ -9,30 +9,19 @@ at::DeviceType device_type(int device) { return device == 0 ? at::kCPU : at::kCU
 
 TROMMEL_EXPORT void trommel_free_error(char* text) { std::free(text); }
 
-// Switches autocast to `dtype` (0 f16, 1 bf16) on a device (0 CPU, 1 CUDA); `before` receives what to restore.
-TROMMEL_EXPORT char* trommel_autocast_enter(int device, int dtype, int* enabled_before, int* dtype_before) {
+// Switches autocast to bf16 on a device (0 CPU, 1 CUDA); `before` receives what to restore.
+TROMMEL_EXPORT char* trommel_autocast_enter(int device, int* enabled_before, int* dtype_before) {
   return trommel::guarded([&] {
     const auto type = device_type(device);
     *enabled_before = at::autocast::is_autocast_enabled(type) ? 1 : 0;
     *dtype_before = static_cast<int>(at::autocast::get_autocast_dtype(type));
-    at::autocast::set_autocast_dtype(type, dtype == 0 ? at::kHalf : at::kBFloat16);
+    at::autocast::set_autocast_dtype(type, at::kBFloat16);
     at::autocast::set_autocast_enabled(type, true);
     at::autocast::increment_nesting();
   });
 }
 
-// Switches autocast off on a device, inside a region or not.
-TROMMEL_EXPORT char* trommel_autocast_pause(int device, int* enabled_before, int* dtype_before) {
-  return trommel::guarded([&] {
-    const auto type = device_type(device);
-    *enabled_before = at::autocast::is_autocast_enabled(type) ? 1 : 0;
-    *dtype_before = static_cast<int>(at::autocast::get_autocast_dtype(type));
-    at::autocast::set_autocast_enabled(type, false);
-    at::autocast::increment_nesting();
-  });
-}
-
-// Restores what `enter` or `pause` found. The outermost one drops the weights cast meanwhile: a cast made without
+// Restores what `enter` found. The outermost one drops the weights cast meanwhile: a cast made without
 // gradients must not serve a later pass that needs them.
 TROMMEL_EXPORT char* trommel_autocast_leave(int device, int enabled_before, int dtype_before) {
   return trommel::guarded([&] {

@@ -8,17 +8,7 @@ use tch::Device;
 use crate::BridgeError;
 use crate::ffi::{self, check};
 
-/// A half precision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Half {
-    /// IEEE binary16: 5 bits of exponent, 10 of significand.
-    F16,
-    /// bfloat16: f32's range, 8 bits of significand.
-    Bf16,
-}
-
-/// Matrix products of this thread run in half precision while this lives (as in `torch.autocast`), or in full
-/// precision in spite of an enclosing guard. Guards nest; drop them in reverse order.
+/// Matrix products of this thread run in bf16 while this lives, as in `torch.autocast`. Guards nest; drop them in reverse order.
 #[derive(Debug)]
 pub struct Autocast {
     device: c_int,
@@ -29,33 +19,16 @@ pub struct Autocast {
 }
 
 impl Autocast {
-    /// Casts to `half` on `device`.
+    /// Casts to bf16 on `device`.
     ///
     /// # Errors
-    /// What libtorch refuses, for example a type that the device cannot autocast to.
-    pub fn to(device: Device, half: Half) -> Result<Self, BridgeError> {
+    /// What libtorch refuses, for example a device that cannot autocast.
+    pub fn bf16(device: Device) -> Result<Self, BridgeError> {
         let (mut enabled, mut kind) = (0, 0);
-        let device = Self::number(device);
-        let dtype = c_int::from(half == Half::Bf16);
+        let device = c_int::from(matches!(device, Device::Cuda(_)));
         // SAFETY: the two places outlive the call.
-        unsafe { check("autocast", ffi::trommel_autocast_enter(device, dtype, &raw mut enabled, &raw mut kind)) }?;
+        unsafe { check("autocast", ffi::trommel_autocast_enter(device, &raw mut enabled, &raw mut kind)) }?;
         Ok(Self { device, enabled_before: enabled, kind_before: kind, _not_send: PhantomData })
-    }
-
-    /// Casts nothing on `device`.
-    ///
-    /// # Errors
-    /// What libtorch refuses.
-    pub fn off(device: Device) -> Result<Self, BridgeError> {
-        let (mut enabled, mut kind) = (0, 0);
-        let device = Self::number(device);
-        // SAFETY: the two places outlive the call.
-        unsafe { check("autocast", ffi::trommel_autocast_pause(device, &raw mut enabled, &raw mut kind)) }?;
-        Ok(Self { device, enabled_before: enabled, kind_before: kind, _not_send: PhantomData })
-    }
-
-    fn number(device: Device) -> c_int {
-        c_int::from(matches!(device, Device::Cuda(_)))
     }
 }
 
@@ -80,13 +53,10 @@ mod tests {
         let x = Tensor::arange(16, (Kind::Float, Device::Cpu)).reshape([4, 4]);
         assert_eq!(x.matmul(&x).kind(), Kind::Float);
         {
-            let _guard = Autocast::to(Device::Cpu, Half::Bf16).unwrap();
+            let _guard = Autocast::bf16(Device::Cpu).unwrap();
             assert_eq!(x.matmul(&x).kind(), Kind::BFloat16);
-            {
-                let _off = Autocast::off(Device::Cpu).unwrap();
-                assert_eq!(x.matmul(&x).kind(), Kind::Float);
-            }
-            assert_eq!(x.matmul(&x).kind(), Kind::BFloat16);
+            drop(Autocast::bf16(Device::Cpu).unwrap());
+            assert_eq!(x.matmul(&x).kind(), Kind::BFloat16, "the outer one goes on");
             let other = std::thread::spawn(|| {
                 let y = Tensor::ones([2, 2], (Kind::Float, Device::Cpu));
                 y.matmul(&y).kind()
@@ -103,11 +73,11 @@ mod tests {
         let w = Tensor::ones([3, 3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
         let x = Tensor::ones([3, 3], (Kind::Float, Device::Cpu));
         tch::no_grad(|| {
-            let _guard = Autocast::to(Device::Cpu, Half::Bf16).unwrap();
+            let _guard = Autocast::bf16(Device::Cpu).unwrap();
             let _ = x.matmul(&w);
         });
         let y = {
-            let _guard = Autocast::to(Device::Cpu, Half::Bf16).unwrap();
+            let _guard = Autocast::bf16(Device::Cpu).unwrap();
             x.matmul(&w)
         };
         y.sum(Kind::Float).backward();

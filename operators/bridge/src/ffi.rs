@@ -54,8 +54,7 @@ pub type Tensors = *const *const C_tensor;
 
 unsafe extern "C" {
     fn trommel_free_error(text: *mut c_char);
-    pub fn trommel_autocast_enter(device: c_int, dtype: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
-    pub fn trommel_autocast_pause(device: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
+    pub fn trommel_autocast_enter(device: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
     pub fn trommel_autocast_leave(device: c_int, enabled: c_int, kind: c_int) -> *mut c_char;
     pub fn trommel_attention_by(
         q: *const C_tensor,

@@ -27,7 +27,7 @@ mod group_tests;
 
 pub use allocator::keep_freed_memory;
 pub use attention::attention_by;
-pub use autocast::{Autocast, Half};
+pub use autocast::Autocast;
 pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};
 pub use group::{Group, Store, nccl_version};
 pub use host::HostBytes;

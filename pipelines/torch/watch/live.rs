@@ -182,8 +182,7 @@ impl Live {
         let (mut judging, model) = prepare(&run, &judge, decisions_bytes, (together.ranks(), &stop))?;
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.
         let size = size_of(&run, &judging, LIVE_LANES);
-        let settled =
-            together.first_says(Phase::Settled, || Settled::find(&run, &judge.run, &size, || None, || Ok(None)))?;
+        let settled = together.first_says(|| Settled::find(&run, &judge.run, &size, || None, || Ok(None)))?;
         let lanes = settled.order.lanes;
         let deal = Arc::new(Lanes::growing(lanes));
         let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];

@@ -15,6 +15,7 @@ use trommel_incremental::planner::{Failure, Feed, Manner, NamedBenchmark};
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::{BLUR, RunFolder};
 use trommel_ledger::storage::{Disk, Storage};
+use trommel_pipelines::ledger_run::agreed;
 use trommel_shard::plan::Plan;
 
 use super::arrivals::Arrivals;
@@ -28,7 +29,7 @@ use super::wake::Wake;
 use super::{LiveTraining, WatchConfig, WatchReport};
 use crate::prune_round::Pruner;
 use crate::run_setup::{RunSetup, reader_config};
-use crate::run_watch::{agreed, open_folder};
+use crate::run_watch::open_folder;
 use crate::takedown::TakenDown;
 use crate::together::Together;
 use trommel_pipelines::benchmarks::NamedPath;

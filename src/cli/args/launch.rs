@@ -41,13 +41,13 @@ pub struct LaunchArgs {
     #[arg(long, value_name = "TEXT")]
     pub run_id: Option<String>,
     /// Seconds to wait for all processes at the start [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::patience)]
     pub start_timeout: Option<Duration>,
     /// Seconds after which a silent process is given up [default: 10]
-    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::patience)]
     pub silence: Option<Duration>,
     /// Seconds that shards in flight may take to finish after the first signal [default: 30]
-    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::patience)]
     pub grace: Option<Duration>,
     /// prune, embed, train or watch, with what belongs to it
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]

@@ -34,6 +34,7 @@ use trommel_pipelines::process_end::Ending;
 use trommel_pipelines::secret;
 
 use crate::args::{LaunchArgs, ModelCommand};
+use crate::duration;
 use crate::environment;
 use crate::say::say;
 use crate::wrong_value::WrongValue;
@@ -92,50 +93,32 @@ fn refused<E: std::error::Error + Send + Sync + 'static>(what: impl Display) -> 
     move |error| PipelineError::failed(error).within(what)
 }
 
-/// One process among several.
+/// One process among several, with what its environment says beside.
 #[derive(Debug)]
 pub struct Launched {
-    /// How it finds the others.
-    pub config: ClusterConfig,
+    /// Where it stands.
+    pub found: Found,
     /// A listener that is there already: process 0 of a local launch has one.
-    pub listener: Option<TcpListener>,
-    /// Processes of the run on this machine.
-    pub local_processes: usize,
-    /// Which of these it is, from 0.
-    pub local_process: usize,
-    /// Cores that are this process's own, where the launcher says so; else it shares the machine's with its neighbours.
-    pub own_cores: Option<usize>,
-    /// Whether it may see GPUs that its neighbours do not: the launcher binds tasks to some.
-    pub own_gpus: bool,
-    /// How long shards in flight may take to finish after a signal.
-    pub grace: Duration,
+    listener: Option<TcpListener>,
     /// NCCL's library, where another one is wanted than the system's loader finds.
-    pub nccl: Option<PathBuf>,
+    nccl: Option<PathBuf>,
     /// How it ends where the others would wait for it.
-    pub ending: Arc<Ending>,
+    ending: Arc<Ending>,
 }
 
 impl Launched {
-    /// A process at its place, with what the environment says beside.
-    fn at(found: Found, listener: Option<TcpListener>, ending: &Arc<Ending>) -> Result<Self, PipelineError> {
-        let Found { mut config, local_processes, local_process, own_cores, own_gpus, grace, .. } = found;
+    fn at(mut found: Found, listener: Option<TcpListener>, ending: &Arc<Ending>) -> Result<Self, PipelineError> {
         if let Some(given) = environment::given(secret::VARIABLE) {
-            config.secret = secret::checked(given.as_bytes())?;
+            found.config.secret = secret::checked(given.as_bytes())?;
         }
-        let (nccl, ending) = (environment::nccl(), ending.clone());
-        Ok(Self { config, listener, local_processes, local_process, own_cores, own_gpus, grace, nccl, ending })
+        Ok(Self { found, listener, nccl: environment::nccl(), ending: ending.clone() })
     }
 
     /// What the pipelines want to know.
     pub fn seat(self) -> ClusterSeat {
-        ClusterSeat {
-            config: self.config,
-            listener: Arc::new(Mutex::new(self.listener)),
-            local_processes: self.local_processes,
-            grace: self.grace,
-            nccl: self.nccl,
-            ending: self.ending,
-        }
+        let Found { config, local_processes, grace, .. } = self.found;
+        let (listener, nccl, ending) = (Arc::new(Mutex::new(self.listener)), self.nccl, self.ending);
+        ClusterSeat { config, listener, local_processes, grace, nccl, ending }
     }
 }
 
@@ -284,9 +267,9 @@ impl Times {
     fn of_variables(variables: &Variables) -> Result<Self, LaunchError> {
         let defaults = ClusterConfig::new(1, 0, "", "");
         Ok(Self {
-            start_timeout: variables.seconds("TROMMEL_START_TIMEOUT")?.unwrap_or(defaults.start_timeout),
-            silence: variables.seconds("TROMMEL_SILENCE")?.unwrap_or(defaults.silence),
-            grace: variables.seconds("TROMMEL_GRACE")?.unwrap_or(GRACE),
+            start_timeout: variables.patience("TROMMEL_START_TIMEOUT")?.unwrap_or(defaults.start_timeout),
+            silence: variables.patience("TROMMEL_SILENCE")?.unwrap_or(defaults.silence),
+            grace: variables.patience("TROMMEL_GRACE")?.unwrap_or(GRACE),
         })
     }
 
@@ -297,13 +280,14 @@ impl Times {
     }
 }
 
-/// `12`, `0.5`: seconds, for flags and variables.
-pub fn seconds(text: &str) -> Result<Duration, WrongValue> {
-    let seconds: f64 = text.parse().map_err(|_| "write seconds, for example 10 or 0.5")?;
-    if !(0.05..=86_400.0).contains(&seconds) {
+/// How long others are waited for, from flags and variables.
+pub fn patience(text: &str) -> Result<Duration, WrongValue> {
+    let time = duration::parse(text)?;
+    let (least, most) = (Duration::from_millis(50), Duration::from_secs(86_400));
+    if !(least..=most).contains(&time) {
         return Err("between 0.05 and 86400 seconds".into());
     }
-    Ok(Duration::from_secs_f64(seconds))
+    Ok(time)
 }
 
 /// The listener that the launcher gave as standard input. It was bound before anything was started, so that no other

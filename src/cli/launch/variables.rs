@@ -74,8 +74,8 @@ impl Variables {
     }
 
     /// Seconds, where it is set.
-    pub fn seconds(&self, name: &str) -> Result<Option<Duration>, LaunchError> {
-        self.text(name).map(|value| super::seconds(value).map_err(|why| self.wrong(name, why))).transpose()
+    pub fn patience(&self, name: &str) -> Result<Option<Duration>, LaunchError> {
+        self.text(name).map(|value| super::patience(value).map_err(|why| self.wrong(name, why))).transpose()
     }
 
     /// A variable that makes no sense.

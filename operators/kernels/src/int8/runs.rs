@@ -8,7 +8,7 @@
 //!
 //! A lane of 16 bits sees two of a step's four codes, the first two or the last two.
 
-/// Steps of a run, the longest first. Of vectors such as the example `join_rates` of trommel-decide makes, the longest is proven for 99.6 % of blocks and chunks or more from 512 elements
+/// Steps of a run, the longest first. Of vectors such as `benches/decisions.rs` makes, the longest is proven for 99.6 % of blocks and chunks or more from 512 elements
 /// on, for 85 % in 160 leading directions, and for few of 64 elements, which go by eight. The last needs no proof for codes of up to 64 and 63: `4 * 64 * 63 = 16,128`.
 pub(super) const RUNS: [usize; 3] = [16, 8, 2];
 
