@@ -9,7 +9,7 @@
 //! are dropped in both: whole shards here, every second sample there.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-#[path = "common/members.rs"]
+#[path = "../tests/common/members.rs"]
 mod members;
 
 use std::path::{Path, PathBuf};

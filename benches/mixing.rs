@@ -13,7 +13,7 @@
 //!   inverse of the sum of squared shares).
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs)]
 
-#[path = "common/members.rs"]
+#[path = "../tests/common/members.rs"]
 mod members;
 
 use std::collections::HashMap;

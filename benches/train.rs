@@ -14,7 +14,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs)]
 
 mod common;
-#[path = "common/members.rs"]
+#[path = "../tests/common/members.rs"]
 mod members;
 
 use std::fs::{self, File};

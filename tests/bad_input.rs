@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::io::Write;
 
+use common::members::append;
 use common::{World, run, stderr, test_data, trommel, words};
 
 /// Two lists of words as one.
@@ -199,10 +200,7 @@ fn odd_pictures_and_tars_pass_through() {
                 continue;
             }
             let bytes = fs::read(&path).unwrap();
-            let mut header = tar::Header::new_ustar();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o444);
-            tar.append_data(&mut header, format!("{files:06}.jpg"), &bytes[..]).unwrap();
+            append(&mut tar, format!("{files:06}.jpg"), &bytes[..]);
             files += 1;
         }
     }
@@ -280,10 +278,7 @@ fn a_benchmark_may_be_pictures() {
 fn tar_of(path: &std::path::Path, count: usize, extension: &str, bytes: &[u8]) {
     let mut tar = tar::Builder::new(fs::File::create(path).unwrap());
     for at in 0..count {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o444);
-        tar.append_data(&mut header, format!("{at:06}.{extension}"), bytes).unwrap();
+        append(&mut tar, format!("{at:06}.{extension}"), bytes);
     }
     tar.finish().unwrap();
 }

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{MODEL, World, run, stderr};
+use common::members::append;
+use common::{MODEL, World, peer, run, stderr};
 use serde_json::Value;
 use trommel_columnar::embeddings::EmbeddingSet;
 
@@ -54,9 +55,7 @@ fn packed(from: &Path, names: &[String], to: &Path) {
         for picture in 0..2 {
             let bytes = fs::read(from.join(name).join(format!("{picture}.jpg"))).unwrap();
             for (ending, bytes) in [("cls", class.to_string().into_bytes()), ("jpg", bytes)] {
-                let mut header = tar::Header::new_ustar();
-                header.set_size(bytes.len() as u64);
-                tar.append_data(&mut header, format!("s{class:02}{picture}.{ending}"), &bytes[..]).unwrap();
+                append(&mut tar, format!("s{class:02}{picture}.{ending}"), &bytes[..]);
             }
         }
     }
@@ -156,10 +155,7 @@ fn folders_called_by_numbers_a_table_of_them_and_tars_of_clip_benchmark_are_one_
     // Whoever writes no labels reads no names.
     run(0, &["prune", &packed, "--run", &text("pruned"), "--rule", "random:50%"]);
 
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with clip_benchmark");
-        return;
-    };
+    let Some(python) = peer("clip_benchmark") else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/classified.py");
     let made = Command::new(python).arg(script).args([at("named"), at("set")]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

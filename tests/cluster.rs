@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::cluster::{and, local, no_panic};
+use common::members::append;
 use common::processes::{Group, newest, signal, until};
 use common::{World, embeddings_text, items_text, ledger_text, logged_losses, losses, run, words};
 use trommel_core::sample::Status;
@@ -257,10 +258,7 @@ fn uneven_shards(world: &World, probe: &Path, into: &Path) -> Vec<PathBuf> {
             let mut tar = tar::Builder::new(std::fs::File::create(&path).unwrap());
             for (at, sample) in samples[kind].by_ref().take(24).enumerate() {
                 for (ext, bytes) in ["jpg", "txt"].iter().zip(sample) {
-                    let mut header = tar::Header::new_ustar();
-                    header.set_size(bytes.len() as u64);
-                    header.set_mode(0o444);
-                    tar.append_data(&mut header, format!("{ordinal:03}{at:06}.{ext}"), &bytes[..]).unwrap();
+                    append(&mut tar, format!("{ordinal:03}{at:06}.{ext}"), &bytes[..]);
                 }
             }
             tar.finish().unwrap();

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::cluster::{and, free_address, local, no_panic, one_of, says};
+use common::members::append;
 use common::processes::{Group, committed, until};
 use common::{World, ledger_text, run, trommel, words};
 
@@ -221,9 +222,7 @@ fn control_characters_of_names_are_escaped_where_they_are_shown() {
     let members: [(String, &[u8]); 3] =
         [(format!("{NAME}.jpg"), b"no!"), (format!("{NAME}.txt"), b"no!"), ("good.png".into(), grey)];
     for (member, bytes) in members {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        tar.append_data(&mut header, member, bytes).unwrap();
+        append(&mut tar, member, bytes);
     }
     tar.into_inner().unwrap();
     let command = ["prune", &shard, "--rule", "random:50%", "--run", &path("run")].map(str::to_owned);

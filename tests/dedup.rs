@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{MODEL, World, run, stderr};
+use common::{MODEL, World, peer, run, stderr};
 use half::f16;
 use serde_json::Value;
 use trommel_columnar::embeddings::EmbeddingSet;
@@ -515,10 +515,7 @@ fn what_cannot_be_asked_is_refused() {
 
 #[test]
 fn numpy_faiss_and_pyarrow_agree() {
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("SKIPPED: numpy_faiss_and_pyarrow_agree: TROMMEL_PEERS names no Python");
-        return;
-    };
+    let Some(python) = peer("numpy, faiss and pyarrow") else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/dedup.py");
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::cluster::{free_address, no_panic};
 use common::processes::Group;
-use common::{MODEL, World, logged_losses};
+use common::{MODEL, World, logged_losses, peer};
 
 const PROCESSES: usize = 8;
 const STEPS: u64 = 6;
@@ -109,10 +109,7 @@ fn ends_well_or_requeues(script: &Path, programs: &Path) -> String {
 
 #[test]
 fn the_torchrun_command_runs() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with torch");
-        return;
-    };
+    let Some(python) = peer("torch") else { return };
     let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
     let (run, script) = (folder.path().join("run"), folder.path().join("job.sh"));
     let into = run.display().to_string();

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use common::members::append;
 use common::processes::{Group, committed, until};
-use common::{MODEL, World, embeddings_text, items_text, ledger_text, run, stderr, test_data, trommel, words};
+use common::{MODEL, World, embeddings_text, items_text, ledger_text, peer, run, stderr, test_data, trommel, words};
 use serde_json::Value;
 use tempfile::TempDir;
 use trommel_columnar::embeddings::EmbeddingSet;
@@ -60,9 +61,7 @@ fn decisions_are_those_of_the_shards_to_the_bit() {
         ("c.txt", b"a caption"),
         ("d.txt", b"no picture"),
     ] {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        tar.append_data(&mut header, name, bytes).unwrap();
+        append(&mut tar, name, bytes);
     }
     tar.into_inner().unwrap();
     let (shards, stored) = (shards.display().to_string(), folder.path().join("stored").display().to_string());
@@ -357,10 +356,7 @@ fn a_shard_that_was_mended_is_among_the_references() {
 /// The layout of clip-retrieval, as numpy, pyarrow and webdataset read it.
 #[test]
 fn peer_numpy_reads_what_embed_writes_for_it() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy, pyarrow and webdataset");
-        return;
-    };
+    let Some(python) = peer("numpy, pyarrow and webdataset") else { return };
     let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
     let out = folder.path().join("npy").display().to_string();
     run(0, &["embed", &world.shards(), "-o", &out, "--model", MODEL, "--random-init", "1", "--format", "npy"]);
@@ -442,10 +438,7 @@ fn what_is_kept_of_embeddings_alone_is_found_in_the_shards_by_its_keys() {
 
 /// What a peer has made: its folder.
 fn made() -> Option<TempDir> {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy and pyarrow");
-        return None;
-    };
+    let python = peer("numpy and pyarrow")?;
     let out = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/stored_embeddings.py");
     let mut peer = Command::new(python);

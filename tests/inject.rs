@@ -9,7 +9,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-use common::{World, run, stderr};
+use common::members::append;
+use common::{World, peer, run, stderr};
 use serde_json::Value;
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
@@ -208,9 +209,7 @@ fn labelled_shards_join_a_pool_with_captions() {
         for (key, class, bytes) in samples {
             for (member, bytes) in [(format!("{key}.cls"), class.as_bytes()), (format!("{key}.jpg"), bytes.as_slice())]
             {
-                let mut header = tar::Header::new_ustar();
-                header.set_size(bytes.len() as u64);
-                tar.append_data(&mut header, member, bytes).unwrap();
+                append(&mut tar, member, bytes);
             }
         }
         tar.finish().unwrap();
@@ -271,10 +270,7 @@ fn labelled_shards_join_a_pool_with_captions() {
 
 #[test]
 fn webdataset_reads_what_is_injected() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with webdataset");
-        return;
-    };
+    let Some(python) = peer("webdataset") else { return };
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name).display().to_string();
     run(0, &["synth", &place("data"), "--shards", "0", "--benchmark-pictures", "1", "--reference-pictures", "1"]);

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::cluster::local;
 use common::processes::kill_at;
-use common::{MODEL, World, ledger_text, losses, run, stderr, words};
+use common::{MODEL, World, ledger_text, losses, peer, run, stderr, words};
 use trommel_ledger::read::Ledger;
 
 /// Passes over `shards`, of which a rule keeps about half.
@@ -132,13 +132,13 @@ fn a_count_is_found_where_open_clip_looks_for_it() {
     fs::write(beside("__len__"), "288\n").unwrap();
     let said = try_it("len", 0, &["--passes", "1"]);
     assert!(said.contains("288 samples a pass (__len__)") && !said.contains("288 came"), "{said}");
-    assert_eq!(open_clips_count(&shards), Some(288).filter(|_| peers().is_some()));
+    assert_eq!(open_clips_count(&shards), Some(288).filter(|_| peer("open_clip").is_some()));
     let sizes: serde_json::Map<_, _> = (0..6).map(|shard| (format!("{shard:05}.tar"), 48.into())).collect();
     fs::write(beside("sizes.json"), serde_json::to_string(&sizes).unwrap()).unwrap();
     fs::write(beside("__len__"), "1").unwrap(); // the finer one is believed, as open_clip does
     let said = try_it("sizes", 0, &["--passes", "1"]);
     assert!(said.contains("288 samples a pass (sizes.json)"), "{said}");
-    assert_eq!(open_clips_count(&shards), Some(288).filter(|_| peers().is_some()));
+    assert_eq!(open_clips_count(&shards), Some(288).filter(|_| peer("open_clip").is_some()));
     fs::write(beside("sizes.json"), "{\"00000.tar\": \"many\"}").unwrap();
     let said = try_it("odd", 2, &["--passes", "1"]);
     assert!(said.contains("sizes.json: invalid type"), "{said}");
@@ -146,16 +146,9 @@ fn a_count_is_found_where_open_clip_looks_for_it() {
     assert!(said.contains("--passes"), "a flag that nobody reads: {said}");
 }
 
-fn peers() -> Option<String> {
-    std::env::var("TROMMEL_PEERS").ok()
-}
-
 /// What open_clip's own trainer takes the shards to hold.
 fn open_clips_count(shards: &str) -> Option<u64> {
-    let Some(python) = peers() else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with open_clip");
-        return None;
-    };
+    let python = peer("open_clip")?;
     // pandas is for its csv data sets only.
     let script = "import importlib.machinery, sys, types\n\
         sys.modules['pandas'] = pandas = types.ModuleType('pandas')\n\

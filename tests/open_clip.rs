@@ -4,12 +4,13 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{run, stderr};
+use common::{peer, run, stderr};
 use serde_json::Value;
 
-fn peer(python: &str, args: &[&str]) -> String {
+fn by_peer(python: &Path, args: &[&str]) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/checkpoints.py");
     let mut command = Command::new(python);
     command.arg(script).args(args).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
@@ -25,15 +26,12 @@ fn top1(out: &Output) -> f64 {
 
 #[test]
 fn checkpoints_go_to_open_clip_and_come_back() {
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with open_clip, pandas and pyarrow");
-        return;
-    };
+    let Some(python) = peer("open_clip, pandas and pyarrow") else { return };
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (shard, model, data) = (path("shard.tar"), path("tiny.json"), path("data"));
-    peer(&python, &["make", root]);
+    by_peer(&python, &["make", root]);
 
     // What open_clip's trainer wrote.
     let theirs = path("logs/run/checkpoints/epoch_1.pt");
@@ -44,9 +42,9 @@ fn checkpoints_go_to_open_clip_and_come_back() {
     let eval = |weights: &str| {
         top1(&run(0, &["eval", weights, "--model", &model, "--data", &data, "--threads", "1", "--json"]))
     };
-    let open_clips = |weights: &str| peer(&python, &["top1", root, weights]).trim().parse::<f64>().unwrap();
+    let open_clips = |weights: &str| by_peer(&python, &["top1", root, weights]).trim().parse::<f64>().unwrap();
     embed(0, &theirs, &path("embedded"), &[]);
-    peer(&python, &["features", root, &theirs, &path("embedded")]);
+    by_peer(&python, &["features", root, &theirs, &path("embedded")]);
     assert!((eval(&theirs) - open_clips(&theirs)).abs() < 1e-3);
 
     // Notes that OpenAI's own files hold, whose weights need another activation.
@@ -57,10 +55,10 @@ fn checkpoints_go_to_open_clip_and_come_back() {
     // A TorchScript module: its tensors are data; its code runs only if asked, and where it has no use the tensors serve.
     let traced = path("traced.pt");
     embed(0, &traced, &path("traced"), &[]);
-    peer(&python, &["features", root, &theirs, &path("traced")]);
+    by_peer(&python, &["features", root, &theirs, &path("traced")]);
     let said = stderr(&embed(0, &traced, &path("script"), &["--torchscript"]));
     assert!(said.contains("its code does not run") && said.contains("traced.pt"), "{said}");
-    peer(&python, &["features", root, &theirs, &path("script")]);
+    by_peer(&python, &["features", root, &theirs, &path("script")]);
     let said = stderr(&embed(2, &theirs, &path("none"), &["--torchscript"]));
     assert!(said.contains("epoch_1.pt: --torchscript is given, and this is no TorchScript module"), "{said}");
 
@@ -90,9 +88,9 @@ fn checkpoints_go_to_open_clip_and_come_back() {
     );
     let ours = path("run/checkpoints/epoch_latest.pt");
     embed(0, &ours, &path("trained"), &[]);
-    peer(&python, &["features", root, &ours, &path("trained")]);
+    by_peer(&python, &["features", root, &ours, &path("trained")]);
     // The first pass ends after three steps.
-    peer(
+    by_peer(
         &python,
         &[
             "resume",
@@ -102,9 +100,9 @@ fn checkpoints_go_to_open_clip_and_come_back() {
         ],
     );
     let again = path("again.pt");
-    peer(&python, &["again", root, &ours, &again]);
+    by_peer(&python, &["again", root, &ours, &again]);
     assert!((eval(&ours) - open_clips(&ours)).abs() < 1e-3);
     assert!((eval(&again) - eval(&ours)).abs() < 1e-9);
     embed(0, &again, &path("returned"), &[]);
-    peer(&python, &["features", root, &ours, &path("returned")]);
+    by_peer(&python, &["features", root, &ours, &path("returned")]);
 }

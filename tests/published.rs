@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::random::Random;
-use common::{World, run, stderr, words};
+use common::{World, peer, run, stderr, words};
 use half::f16;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,10 +22,7 @@ const SAID: &str = "benchmarks whose references and pool were rounded to f16 by 
 
 /// What the peer has made.
 fn made() -> Option<(TempDir, Value)> {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy");
-        return None;
-    };
+    let python = peer("numpy")?;
     let out = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/flips.py");
     let peer = Command::new(python).arg(script).arg(out.path()).output().unwrap();

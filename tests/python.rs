@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use common::members::append;
 use common::run;
 use tempfile::TempDir;
 use trommel_ledger::manifest::PartKind;
@@ -180,10 +181,7 @@ fn peer_what_was_lost_before_is_told() {
     std::fs::remove_file(file("00003.tar")).unwrap();
     let mut bare = tar::Builder::new(std::fs::File::create(file("00004.tar")).unwrap());
     for at in 0..5 {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(4);
-        header.set_mode(0o444);
-        bare.append_data(&mut header, format!("{at}.txt"), &b"text"[..]).unwrap();
+        append(&mut bare, format!("{at}.txt"), &b"text"[..]);
     }
     bare.finish().unwrap();
     let (run_folder, splits) = (path("run"), path("splits"));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::processes::{Group, kill_at, signal, until};
-use common::{MODEL, World, losses, run, stderr};
+use common::{MODEL, World, losses, peer, run, stderr};
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
 
@@ -126,10 +126,7 @@ fn the_end_of_every_pass_is_kept_and_the_last_pass_counts() {
         }
     }
     assert_eq!(losses(&whole), losses(&killed));
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS");
-        return;
-    };
+    let Some(python) = peer("open_clip") else { return };
     let script = "import sys, torch\n\
         for p in range(1, 7):\n    \
             c = torch.load(f'{sys.argv[1]}/checkpoints/epoch_{p}.pt', weights_only=True)\n    \

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use common::{MODEL, World, run, stderr};
+use common::members::append;
+use common::{MODEL, World, peer, run, stderr};
 use serde_json::{Value, json};
 use trommel_columnar::embeddings::EmbeddingSet;
 
@@ -63,10 +64,7 @@ fn pairs(folder: &Path) -> Vec<(PathBuf, Vec<String>)> {
 fn tar(path: &Path, members: &[(String, Vec<u8>)]) {
     let mut tar = tar::Builder::new(fs::File::create(path).unwrap());
     for (name, data) in members {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(data.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, name, data.as_slice()).unwrap();
+        append(&mut tar, name, data.as_slice());
     }
     tar.into_inner().unwrap();
 }
@@ -217,10 +215,7 @@ fn equal_captions_tie() {
 
 #[test]
 fn peer_clip_benchmark_recalls_the_same() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with clip_benchmark and open_clip");
-        return;
-    };
+    let Some(python) = peer("clip_benchmark and open_clip") else { return };
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     pairs(&at("flat"));

@@ -5,11 +5,11 @@ mod common;
 #[path = "../operators/select/tests/world.rs"]
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use common::memory::peak_bytes;
-use common::{World, run, stderr, trommel};
+use common::{World, peer, run, stderr, trommel};
 use serde_json::Value;
 use world::{Dice, Row, make};
 
@@ -450,10 +450,7 @@ fn what_is_no_split_is_refused_with_what_is_one() {
 /// numpy, pyarrow and polars read what was written, as those who use DataComp and tables do.
 #[test]
 fn peers_read_what_was_selected() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy, pyarrow, polars and duckdb");
-        return;
-    };
+    let Some(python) = peer("numpy, pyarrow, polars and duckdb") else { return };
     let folder = tempfile::tempdir().unwrap();
     let run_folder = folder.path().join("run");
     let ledger = ledger(&run_folder, 4);
@@ -478,10 +475,7 @@ fn help_tells_the_rules() {
 /// Tables of pyarrow and polars, of every width and kind of column, found by key, uid, file and place; and what does not match is refused.
 #[test]
 fn tables_of_others_are_joined_and_what_does_not_match_is_refused() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy, pyarrow and polars");
-        return;
-    };
+    let Some(python) = peer("numpy, pyarrow and polars") else { return };
     let folder = tempfile::tempdir().unwrap();
     let ledger = ledger(&folder.path().join("run"), 4);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/join_tables.py");

@@ -7,10 +7,10 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{run, stderr, trommel};
+use common::{peer, run, stderr, trommel};
 use serde_json::Value;
 use world::{Dice, Row, make};
 
@@ -312,10 +312,7 @@ fn plain(folder: &Path, count: usize, samples: usize, bytes: usize) -> (Vec<Stri
     for shard in &shards {
         let mut out = tar::Builder::new(Vec::new());
         for (name, data, ..) in shard.samples.iter().flat_map(|sample| &sample.members) {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            header.set_mode(0o644);
-            out.append_data(&mut header, name, &data[..]).unwrap();
+            common::members::append(&mut out, name, &data[..]);
         }
         let path = folder.join(&shard.name);
         std::fs::write(&path, out.into_inner().unwrap()).unwrap();
@@ -728,10 +725,7 @@ fn a_folder_of_somebody_elses_shards_is_left_alone() {
 /// webdataset through a DataLoader's workers, and open_clip's own loader, both with `pipe:` and with new shards; Python's tarfile says what is due.
 #[test]
 fn webdataset_and_open_clip_train_on_it() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with webdataset and open_clip");
-        return;
-    };
+    let Some(python) = peer("webdataset and open_clip") else { return };
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data").display().to_string();
     run(0, &["synth", &data, "--shards", "3", "--samples", "40", "--seed", "7"]);
@@ -773,10 +767,7 @@ fn webdataset_and_open_clip_train_on_it() {
 /// The command that `select` prints, run as it stands: open_clip's training loader reads no samples but those that are kept, and it trains.
 #[test]
 fn open_clip_trains_by_the_command_that_select_prints() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
-        eprintln!("skipped: set TROMMEL_PEERS to the Python of `cargo xtask test --peers`");
-        return;
-    };
+    let Some(python) = peer("all peers") else { return };
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     run(0, &["synth", &at("data"), "--shards", "3", "--samples", "40", "--seed", "7"]);

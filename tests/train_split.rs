@@ -11,8 +11,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use common::cluster::{and, local};
+use common::members::append;
 use common::processes::kill_at;
-use common::{RECIPE, World, ledger_text, losses, run, stderr, trommel, words};
+use common::{RECIPE, World, ledger_text, losses, peer, run, stderr, trommel, words};
 use tempfile::TempDir;
 use trommel_columnar::npy::pair_head_bytes;
 use trommel_columnar::parquet::{Column, ColumnType, TableReader};
@@ -506,10 +507,7 @@ fn why_tells_the_steps_of_every_sample() {
 /// pyarrow reads the table, and a naive order of its own says the same.
 #[test]
 fn peer_pyarrow_and_a_naive_order_say_the_same_steps() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with pyarrow");
-        return;
-    };
+    let Some(python) = peer("pyarrow") else { return };
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("run");
     let core = Splits::shared().path("core.parquet");
@@ -552,10 +550,7 @@ fn a_key_alone_of_two_samples_is_refused_where_it_is_trained_on() {
     let shard = folder.path().join("twice.tar");
     let mut out = tar::Builder::new(fs::File::create(&shard).unwrap());
     for (name, bytes) in members.iter().chain(&twice) {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        out.append_data(&mut header, name, &bytes[..]).unwrap();
+        append(&mut out, name, &bytes[..]);
     }
     out.into_inner().unwrap();
     let keys: BTreeSet<&str> = members.iter().map(|(name, _)| name.split('.').next().unwrap()).collect();

@@ -8,7 +8,7 @@ use trommel_core::hash::mix;
 
 use members::append;
 
-#[path = "members.rs"]
+#[path = "../../tests/common/members.rs"]
 mod members;
 
 /// Samples of a shard.

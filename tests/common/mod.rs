@@ -3,6 +3,7 @@
 
 pub mod chromium;
 pub mod cluster;
+pub mod members;
 pub mod memory;
 pub mod processes;
 pub mod random;
@@ -226,6 +227,15 @@ pub fn logged_losses(run_folder: &Path) -> Vec<(u64, f64)> {
         }
     }
     losses
+}
+
+/// The Python that has the peers, among them what is wanted here, or a counted skip.
+pub fn peer(wanted: &str) -> Option<PathBuf> {
+    let python = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from);
+    if python.is_none() {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with {wanted}");
+    }
+    python
 }
 
 /// The folder of real data, or a counted skip.

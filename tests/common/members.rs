@@ -1,4 +1,4 @@
-//! Members of the tars that the benches write.
+//! Members of the tars that tests and benches write.
 
 use std::io::Write;
 use std::path::Path;
