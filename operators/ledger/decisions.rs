@@ -1,4 +1,4 @@
-//! The ledger's decisions as a value for the reader: which samples of a shard were kept, and by which keys they are known. Also of shards
+//! The ledger's decisions as a value for the reader: which samples of a shard were kept, by which keys they are known, and who had no caption. Also of shards
 //! committed just now, and of ledgers of any age: keys have stood in them always.
 
 use std::path::{Path, PathBuf};
@@ -53,5 +53,13 @@ impl Decisions for FolderDecisions {
             return Ok(None);
         }
         ledger.keys(ordinal, key_hash).map(Some).map_err(KnownError::unread)
+    }
+
+    fn captionless(&self, ordinal: u64) -> Result<Option<Vec<u32>>, KnownError> {
+        let ledger = self.ledger(ordinal).map_err(KnownError::unread)?;
+        if !ledger.is_committed(ordinal) {
+            return Ok(None);
+        }
+        ledger.captionless(ordinal).map(Some).map_err(KnownError::unread)
     }
 }

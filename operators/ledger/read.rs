@@ -23,7 +23,7 @@ use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::npy::StoredRows;
 use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Fate, PointRow};
+use trommel_core::sample::{Fate, NO_CAPTION, PointRow};
 use trommel_core::wake::locked;
 
 mod parts;
@@ -191,6 +191,24 @@ impl Ledger {
         for group in table {
             let keys = Columns { path: &path, left: group?.into_iter() }.text()?;
             all.extend(keys.map(|key| of(&key.unwrap_or_default())));
+        }
+        Ok(all)
+    }
+
+    /// Raw indices of a committed shard's samples that were kept without a caption, ascending. Nothing else is read.
+    ///
+    /// # Errors
+    /// A shard that is not committed, or a part that cannot be read.
+    pub fn captionless(&self, ordinal: u64) -> Result<Vec<u32>, LedgerError> {
+        let (path, table) = self.table(ordinal, PartKind::Ledger, &[("reason", ColumnType::Text)])?;
+        let (mut all, mut index) = (Vec::new(), 0);
+        for group in table {
+            for reason in (Columns { path: &path, left: group?.into_iter() }).text()? {
+                if reason.as_deref() == Some(NO_CAPTION) {
+                    all.push(index);
+                }
+                index += 1;
+            }
         }
         Ok(all)
     }

@@ -27,8 +27,8 @@ use super::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use super::storage::Storage;
 use trommel_columnar::canonical::canonicalise_into;
 use trommel_columnar::embeddings::EmbeddingHead;
-use trommel_core::sample::PointRow;
 use trommel_core::sample::{Fate, Identity, Reason, SampleId, SampleInfo, Score, ShardOutcome, Status};
+use trommel_core::sample::{NO_CAPTION, PointRow};
 use trommel_core::stop::Stop;
 
 const DIM: usize = 8;

@@ -11,7 +11,7 @@
 //!
 //! 1. Judging: indices `0..count` come once each, in order, as a sample or a fate; then one [`Event::End`] with `count`.
 //! 2. Replaying: indices `train_from..count` come once each, in order, as a sample with [`Work::Replay`], in a run of holes, or skipped where a
-//!    kept sample is a reject now; then one [`Replayed::End`]. No fate and no [`Event`] is sent: the ledger has this shard.
+//!    kept sample is a reject now or has lost its caption; then one [`Replayed::End`]. No fate and no [`Event`] is sent: the ledger has this shard.
 //! 3. A shard that no longer has the plan's size is unavailable; one whose samples are not those that the ledger judged or the split keeps, in
 //!    number or by a key, has changed. Both with the difference, and before a sample behind it is sent.
 //! 4. While credit is asked for, this reader holds none but its decompressor's workspace, which it asks for before its first sample. A record is asked for when the sample is ready to be sent.
@@ -138,7 +138,7 @@ pub enum Replayed {
         /// How many neighbours, the first included.
         count: u32,
     },
-    /// A sample that was kept and cannot be read any more: it takes its turn, and is counted.
+    /// A sample that was kept and cannot be read any more, or whose caption is gone: it takes its turn, and is counted.
     Skipped {
         /// Pass over the data.
         pass: u32,
@@ -157,7 +157,7 @@ pub enum Replayed {
 }
 
 impl Replayed {
-    /// A sample that was kept, and is a reject now.
+    /// A sample that was kept, and cannot be trained now.
     #[must_use]
     pub fn skipped(pass: u32, info: &SampleInfo, reason: &Reason) -> Self {
         Self::Skipped { pass, id: info.id, why: format!("{}: {reason}", info.key) }

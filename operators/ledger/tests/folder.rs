@@ -58,6 +58,8 @@ fn a_run_on_the_real_disk() {
             SampleNames { index: id.index, key, uid, url, sha256 }
         };
         assert_eq!(ledger.names(ordinal).unwrap(), fates(ordinal).iter().map(name).collect::<Vec<_>>());
+        let bare = fates(ordinal).into_iter().filter(|it| it.reason.as_ref().is_some_and(|it| it.code == NO_CAPTION));
+        assert_eq!(ledger.captionless(ordinal).unwrap(), bare.map(|fate| fate.info.id.index).collect::<Vec<_>>());
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Admitted, Replayed, Request, ViewBytes};
 use trommel_core::causes::{Cause, Causes};
 use trommel_core::hash::Hash64;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Event, Reason, Sample, SampleInfo, ShardOutcome, Status, Work};
+use trommel_core::sample::{Event, NO_CAPTION, Reason, Sample, SampleInfo, ShardOutcome, Status, Work};
 
 /// Why what is known of a shard is of no use for it.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,14 @@ pub trait Decisions: Send + Sync {
     fn keys(&self, _ordinal: u64) -> Result<Option<Vec<u64>>, KnownError> {
         Ok(None)
     }
+
+    /// Raw indices, ascending, of a judged shard's samples that had no caption when they were kept; `None` where nobody knows.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    fn captionless(&self, _ordinal: u64) -> Result<Option<Vec<u32>>, KnownError> {
+        Ok(None)
+    }
 }
 
 /// Whom a split keeps, by shard, as a value.
@@ -168,8 +176,8 @@ pub const fn key_hash(key: &str) -> u64 {
 pub(crate) enum KnownShard {
     /// Nothing: all are judged.
     Nothing,
-    /// The ledger's decisions, which are replayed, and the hashes of the keys that they belong to.
-    Judged(Arc<Vec<Status>>, Option<Vec<u64>>),
+    /// The ledger's decisions, which are replayed, the hashes of the keys that they belong to, and the indices of who had no caption.
+    Judged(Arc<Vec<Status>>, Option<Vec<u64>>, Option<Vec<u32>>),
     /// Those that a split keeps, by index, with the hashes of their keys. The others are dropped.
     Named(Vec<(u32, u64)>),
     /// Those whom a list has. The others are dropped.
@@ -192,7 +200,7 @@ impl KnownShard {
         match (request.replay, decisions, split) {
             (true, Some(decisions), _) => {
                 let statuses = decisions.shard(request.ordinal)?.ok_or(KnownError::NotJudged)?;
-                Ok(Self::Judged(statuses, decisions.keys(request.ordinal)?))
+                Ok(Self::Judged(statuses, decisions.keys(request.ordinal)?, decisions.captionless(request.ordinal)?))
             }
             (true, None, _) => Err(KnownError::NoDecisions),
             (false, _, Some(split)) => Ok(match split.shard(request.ordinal)? {
@@ -207,7 +215,7 @@ impl KnownShard {
     fn keeps(&self, index: u32, key: &[u8]) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Judged(statuses, _) => statuses.get(index as usize) == Some(&Status::Kept),
+            Self::Judged(statuses, ..) => statuses.get(index as usize) == Some(&Status::Kept),
             Self::Named(members) => members.binary_search_by_key(&index, |(index, _)| *index).is_ok(),
             Self::Listed(listed) => {
                 let Asked { listed, trouble } = &mut *listed.borrow_mut();
@@ -256,7 +264,7 @@ impl KnownShard {
     fn key(&self, index: u32) -> Option<u64> {
         match self {
             Self::Nothing | Self::Listed(_) => None,
-            Self::Judged(_, keys) => keys.as_ref()?.get(index as usize).copied(),
+            Self::Judged(_, keys, _) => keys.as_ref()?.get(index as usize).copied(),
             Self::Named(members) => {
                 let at = members.binary_search_by_key(&index, |(index, _)| *index).ok()?;
                 Some(members[at].1)
@@ -264,10 +272,18 @@ impl KnownShard {
         }
     }
 
+    /// Whether the ledger says that the sample with this index had a caption.
+    fn had_caption(&self, index: u32) -> bool {
+        match self {
+            Self::Judged(.., Some(captionless)) => captionless.binary_search(&index).is_err(),
+            Self::Judged(.., None) | Self::Nothing | Self::Named(_) | Self::Listed(_) => false,
+        }
+    }
+
     /// Who knows samples of the shard, and how many; `None` where nobody does.
     pub(super) fn expected(&self) -> Option<String> {
         match self {
-            Self::Judged(statuses, _) if !statuses.is_empty() => {
+            Self::Judged(statuses, ..) if !statuses.is_empty() => {
                 Some(format!("the ledger knows {} samples of it", statuses.len()))
             }
             Self::Named(members) if !members.is_empty() => {
@@ -320,7 +336,7 @@ impl Task<'_> {
     pub(crate) fn check_count(&self, count: u32) -> Result<(), KnownError> {
         self.known.trouble()?;
         match self.known {
-            KnownShard::Judged(statuses, _) if statuses.len() as u64 != u64::from(count) => {
+            KnownShard::Judged(statuses, ..) if statuses.len() as u64 != u64::from(count) => {
                 Err(KnownError::OtherCount { count, known: statuses.len() })
             }
             KnownShard::Named(members) => match members.last() {
@@ -339,17 +355,17 @@ impl Task<'_> {
         self.compare(info.id.index, &info.key)?;
         match (group, self.known) {
             (Group::Place(info), KnownShard::Judged(..)) if info.id.index < self.request.train_from => Ok(None),
-            (Group::Place(info), KnownShard::Judged(statuses, _)) => match statuses.get(info.id.index as usize) {
+            (Group::Place(info), KnownShard::Judged(statuses, ..)) => match statuses.get(info.id.index as usize) {
                 None => Err(KnownError::NotInLedger(info.id.index)),
                 Some(_) => Ok(Some(Admitted::Replayed(Replayed::Holes { pass, id: info.id, count: 1 }))),
             },
             (Group::Place(info), KnownShard::Nothing | KnownShard::Named(_) | KnownShard::Listed(_)) => {
                 Ok(Some(Admitted::Event(Event::dropped(info))))
             }
-            (Group::Rejected(info, reason), KnownShard::Judged(_, None)) => {
+            (Group::Rejected(info, reason), KnownShard::Judged(_, None, _)) => {
                 Err(KnownError::KeptRejected { index: info.id.index, key: info.key.clone(), reason })
             }
-            (Group::Rejected(info, reason), KnownShard::Judged(_, Some(_))) => {
+            (Group::Rejected(info, reason), KnownShard::Judged(_, Some(_), _)) => {
                 Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
             }
             (Group::Rejected(info, reason), KnownShard::Nothing | KnownShard::Named(_) | KnownShard::Listed(_)) => {
@@ -361,6 +377,11 @@ impl Task<'_> {
             (Group::Sample(sample), _) => {
                 if !self.known.lists(&sample.info)? {
                     return Ok(Some(Admitted::Event(Event::dropped(sample.info))));
+                }
+                // Who had none when the ledger was written is counted there.
+                if sample.caption.is_none() && self.known.had_caption(sample.info.id.index) {
+                    let gone = Reason::new(NO_CAPTION, "it had one when it was judged");
+                    return Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &sample.info, &gone))));
                 }
                 let work = self.work(sample.info.id.index).unwrap_or(Work::JudgeOnly);
                 Ok(Some(Admitted::Sample(Sample { pass, work, ..sample })))

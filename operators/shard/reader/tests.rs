@@ -161,6 +161,32 @@ fn a_replay_compares_every_key_and_skips_a_kept_sample_that_is_a_reject_now() {
     }
 }
 
+/// Sample 3 of [`three`] has no caption.
+#[test]
+fn a_kept_sample_whose_caption_is_gone_is_skipped_unless_it_never_had_one() {
+    struct Captions(Vec<u32>);
+    impl Decisions for Captions {
+        fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, KnownError> {
+            Ok(Some(Arc::new(vec![Kept, Dropped, Rejected, Kept])))
+        }
+
+        fn captionless(&self, _: u64) -> Result<Option<Vec<u32>>, KnownError> {
+            Ok(Some(self.0.clone()))
+        }
+    }
+    for (captionless, skipped) in [(vec![], Some(3)), (vec![0], Some(3)), (vec![3], None)] {
+        let decisions = Arc::new(Captions(captionless));
+        let reader = reader(memory([three()]), ReaderConfig::default(), Some(decisions));
+        let (items, _) = sent(&reader, &Request { replay: true, ..JUDGE });
+        let found = items.iter().find_map(|item| match item {
+            Admitted::Replayed(Replayed::Skipped { id, why, .. }) => Some((id.index, why.as_str())),
+            _ => None,
+        });
+        assert_eq!(found.map(|(index, _)| index), skipped);
+        assert!(found.is_none_or(|(_, why)| why.starts_with("d: no_caption")), "{found:?}");
+    }
+}
+
 #[test]
 fn what_the_store_fails_to_give_is_unavailable_and_rejects_nothing() {
     for at in [0, 1, 100, 512, 700, 3000, 6144, 6500, 9000] {
