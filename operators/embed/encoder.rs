@@ -109,7 +109,8 @@ impl Form {
 
 /// Whether oneDNN is there and sums up every row of a product alike, wherever it stands. Without AVX-512 it does not: a view's bits would depend on its place in the batch, its
 /// neighbours and the number of threads.
-fn packs_exactly() -> bool {
+#[must_use]
+pub fn packs_exactly() -> bool {
     #[cfg(target_arch = "x86_64")]
     return has_onednn() && is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]

@@ -31,6 +31,7 @@ mod train_dataflows;
 mod train_on;
 mod train_report;
 mod train_run;
+pub mod trained_model;
 mod trainer_memory;
 mod trainer_reach;
 mod trainer_setup;

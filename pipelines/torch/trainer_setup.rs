@@ -27,6 +27,7 @@ use crate::ranks::group;
 use crate::resume_check::{AskedRun, GoesOn};
 use crate::run_setup::RunSetup;
 use crate::train_run::{Setting, TrainRun};
+use crate::trained_model::weights_file;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
 use trommel_pipelines::training_folder::CHECKPOINTS;
@@ -56,7 +57,7 @@ pub(crate) fn prepare(
     let mut model = model_on(architecture, device)?;
     let initial = match &run.pretrained {
         Some(path) => {
-            weights::load(model.store(), &**architecture, path).map_err(PipelineError::usage)?;
+            weights::load(model.store(), &**architecture, &weights_file(path)).map_err(PipelineError::usage)?;
             weights::fingerprint(model.store()).map_err(PipelineError::failed)?
         }
         None => {

@@ -1,7 +1,6 @@
 //! `trommel eval`.
 
 use std::fs;
-use std::path::Path;
 
 use trommel_core::notices::Notices;
 use trommel_core::text::{Align, TextTable, percent, thousands};
@@ -12,9 +11,9 @@ use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
-use trommel_pipelines::training_folder::STATE_FILE;
 use trommel_pipelines_torch::eval::retrieval::{RetrievalConfig, retrieve};
 use trommel_pipelines_torch::eval::{EvalConfig, ProbeOn, evaluate};
+use trommel_pipelines_torch::trained_model::TrainedModel;
 
 use trommel_cli::args::EvalArgs;
 use trommel_cli::commands::print_json;
@@ -32,23 +31,20 @@ pub fn run(args: &EvalArgs) -> Outcome {
     tell_threads(&Threads::of_libtorch(config.threads, environment::waiting()));
     tell(&report.notices);
     say(format!(
-        "zero-shot on {} pictures of {} classes ({} rejected): top-1 {:.2} %, top-5 {:.2} %",
+        "zero-shot on {} pictures of {} classes ({} rejected): {}",
         report.pictures,
         report.classes,
         report.rejected,
-        100.0 * report.zero_shot.top1,
-        100.0 * report.zero_shot.top5
+        tops(&report.zero_shot, report.classes)
     ));
     say(format!("mean per class {:.2} %", 100.0 * report.zero_shot.mean_per_class));
     if let Some(probe) = &report.probe {
         let which = probe.shots.map_or_else(|| "linear probe".to_owned(), |shots| format!("{shots}-shot linear probe"));
-        let Shares { top1, top5, mean_per_class } = probe.accuracy;
         say(format!(
-            "{which} fit on {} pictures: top-1 {:.2} %, top-5 {:.2} %, mean per class {:.2} %",
+            "{which} fit on {} pictures: {}, mean per class {:.2} %",
             probe.fit_on,
-            100.0 * top1,
-            100.0 * top5,
-            100.0 * mean_per_class
+            tops(&probe.accuracy, report.classes),
+            100.0 * probe.accuracy.mean_per_class
         ));
     }
     if let Some(nearest) = &report.nearest {
@@ -70,6 +66,12 @@ pub fn run(args: &EvalArgs) -> Outcome {
     // What could not be decoded is among what was lost, of the probe's pictures too.
     let samples = report.pictures + report.probe.as_ref().map_or(0, |probe| probe.fit_on);
     Ok(done(args, samples, &report.notices))
+}
+
+/// Top-1 and top-5 in words. Among five classes or fewer every picture is in the first five, whatever the model.
+fn tops(Shares { top1, top5, .. }: &Shares, classes: usize) -> String {
+    let top5 = if classes > 5 { format!(", top-5 {:.2} %", 100.0 * top5) } else { String::new() };
+    format!("top-1 {:.2} %{top5}", 100.0 * top1)
 }
 
 /// Retrieves, and says how well the model did.
@@ -131,11 +133,19 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
 fn model(args: &EvalArgs) -> Result<String, PipelineError> {
     fs::metadata(&args.checkpoint).map_err(|error| PipelineError::usage(error).within(args.checkpoint.display()))?;
     let missing = || PipelineError::usage("--model is missing, and the checkpoint does not say which it is");
-    args.model.clone().or_else(|| model_of(&args.checkpoint)).ok_or_else(missing)
+    match &args.model {
+        Some(model) => Ok(model.clone()),
+        None => TrainedModel::of(&args.checkpoint).ok_or_else(missing)?.builtin(),
+    }
 }
 
-/// The name in a checkpoint's `state.json`.
-fn model_of(checkpoint: &Path) -> Option<String> {
-    let text = fs::read_to_string(checkpoint.join(STATE_FILE)).ok()?;
-    serde_json::from_str::<serde_json::Value>(&text).ok()?.get("name")?.as_str().map(String::from)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn top_5_of_five_classes_says_nothing_and_is_not_said() {
+        let shares = Shares { top1: 0.25, top5: 0.75, mean_per_class: 0.25 };
+        assert_eq!([5, 6].map(|classes| tops(&shares, classes)), ["top-1 25.00 %", "top-1 25.00 %, top-5 75.00 %"]);
+    }
 }

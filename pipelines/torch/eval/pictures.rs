@@ -1,19 +1,20 @@
 //! A checkpoint's model, as an evaluation uses it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tch::{Device, Tensor};
-use trommel_bridge::{has_onednn, keep_freed_memory};
+use trommel_bridge::keep_freed_memory;
+use trommel_embed::encoder::packs_exactly;
 use trommel_evaluate::zero_shot::features;
 use trommel_model::error::Op;
 use trommel_model::family::{Architecture, Towers};
 use trommel_model::{Model, weights};
-use trommel_train::checkpoint::MODEL_FILE;
 
 use trommel_pipelines::error::PipelineError;
 
 use super::views::Viewer;
+use crate::trained_model::{TrainedModel, weights_file};
 
 /// Pictures, or texts, a forward pass.
 pub(super) const BATCH: usize = 64;
@@ -30,12 +31,14 @@ impl Pictures {
     /// Opens a checkpoint; `threads` decode.
     ///
     /// # Errors
-    /// No such model or weights, or weights of another one.
+    /// No such model or weights, or weights that were trained as another one.
     pub fn open(model: &str, checkpoint: &Path, device: Device, threads: usize) -> Result<Self, PipelineError> {
         let architecture = trommel_model::load(model).map_err(PipelineError::usage)?;
+        TrainedModel::of(checkpoint).map_or(Ok(()), |trained| trained.check(&*architecture))?;
         let mut model = Model::new(&architecture, device).map_err(PipelineError::failed)?;
         weights::load(model.store(), &*architecture, &weights_file(checkpoint)).map_err(PipelineError::usage)?;
-        if device == Device::Cpu && has_onednn() {
+        // Equal pictures must tie.
+        if device == Device::Cpu && packs_exactly() {
             model.towers_mut().pack(BATCH as i64).map_err(PipelineError::failed)?;
         }
         keep_freed_memory(device);
@@ -82,12 +85,6 @@ pub(super) fn finite(features: &Tensor, of: &str) -> Result<(), PipelineError> {
     }
 }
 
-/// A checkpoint's folder stands for the weights in it.
-fn weights_file(path: &Path) -> PathBuf {
-    let inside = path.join(MODEL_FILE);
-    if inside.is_file() { inside } else { path.to_path_buf() }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -111,9 +108,16 @@ mod tests {
         let held = pictures.model.store().variables();
         let packed = held.iter().filter(|(name, _)| name.ends_with("c_fc.weight")).collect::<Vec<_>>();
         assert_eq!(packed.len(), 6, "the blocks of both towers");
-        assert!(packed.iter().all(|(_, weight)| weight.numel() == 0) == has_onednn());
+        assert!(packed.iter().all(|(_, weight)| weight.numel() == 0) == packs_exactly());
 
         let views: Vec<u8> = (0..BATCH * 32 * 32 * 3).map(|at| (at * at / 97 % 251) as u8).collect();
+        // Equal pictures tie, wherever they stand.
+        let side = 32 * 32 * 3;
+        let mut equal = views.clone();
+        [13, BATCH - 1].iter().for_each(|at| equal.copy_within(..side, at * side));
+        let rows = pictures.features(&equal, BATCH).unwrap();
+        assert!([13, BATCH - 1].iter().all(|at| rows.get(*at as i64) == rows.get(0)));
+
         let config = EncoderConfig {
             model: MODEL.into(),
             weights: Some(file),
@@ -125,7 +129,7 @@ mod tests {
             threads: 1,
             form: None,
         };
-        for packed in [has_onednn(), false] {
+        for packed in [packs_exactly(), false] {
             let form = Some(Form { packed, ..Form::of(&config) });
             let mut encoder = load(&EncoderConfig { form, ..config.clone() }).unwrap().encoder;
             let due = Tensor::from_slice(&encoder.encode(&views).unwrap()).view([BATCH as i64, -1]);
