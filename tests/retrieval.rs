@@ -181,6 +181,13 @@ fn layouts_agree_and_what_is_lost_is_said() {
     }
     assert_eq!(report(&out)["notices"]["no_caption"]["lost_samples"], 2);
     assert_eq!(recalls(&retrieve(0, &at("flat"), &["--max-rejects", "10"])), due);
+    fs::copy(at("flat/00.jpg"), at("flat/53.jpg")).unwrap();
+    fs::write(at("flat/53.txt"), "long ".repeat(1 << 18)).unwrap();
+    let said = stderr(&retrieve(4, &at("flat"), &[]));
+    assert!(
+        said.contains("samples that could not be read, left out: 1, 1 samples lost (first: flat/53.jpg: "),
+        "{said}"
+    );
 
     let last = |out: &Output| stderr(out).lines().last().unwrap_or_default().to_owned();
     let photo = PathBuf::from(World::shared().path("data/benchmarks/photo"));

@@ -71,7 +71,7 @@ pub struct ProbeOn {
 pub struct EvalReport {
     /// Pictures judged.
     pub pictures: u64,
-    /// Pictures that could not be decoded.
+    /// Pictures that could not be decoded, or whose class nobody can tell.
     pub rejected: u64,
     /// Number of classes.
     pub classes: usize,

@@ -7,6 +7,7 @@ use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_decide::hash::random_hash;
 use trommel_decode::Limits;
+use trommel_shard::classified::LabelError;
 
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::{LabelledPictures, PictureName};
@@ -24,8 +25,7 @@ pub(super) struct Features {
     pub keys: Vec<String>,
 }
 
-/// Gives the features of all pictures that are wanted by key and class, in their order; and how many could not be decoded, which are among
-/// the losses.
+/// Gives the features of all pictures that are wanted by key and class, in their order; and how many were left out, which are among the losses.
 ///
 /// # Errors
 /// A picture that cannot be read, libtorch refuses, or what `take` says.
@@ -74,8 +74,18 @@ impl Seen<'_> {
 
     fn reject(&mut self, picture: &PictureName, why: &Cause) {
         self.rejected += 1;
-        let text = "pictures that could not be decoded, left out";
-        self.notices.loss("rejected", text, format!("{}: {why}", picture.place), 1, 1);
+        let (code, text) = notice_of(why);
+        self.notices.loss(code, text, format!("{}: {why}", picture.place), 1, 1);
+    }
+}
+
+/// Why a picture is left out, as its notice says it: its label may be what is wrong.
+fn notice_of(why: &Cause) -> (&'static str, &'static str) {
+    match why.downcast_ref::<LabelError>() {
+        Some(LabelError::NoClass | LabelError::NoNumber(_) | LabelError::NoName { .. }) => {
+            ("no_class", "pictures whose class nobody can tell, left out")
+        }
+        Some(LabelError::Rejected(_)) | None => ("rejected", "pictures that could not be decoded, left out"),
     }
 }
 
@@ -110,4 +120,15 @@ pub(super) fn draw(
         drawn.extend(all.into_iter().take(shots).map(|(_, key)| (class, key)));
     }
     Ok(drawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_is_none_is_no_picture_that_could_not_be_decoded() {
+        assert_eq!(notice_of(&LabelError::NoNumber("cat".into()).into()).0, "no_class");
+        assert_eq!(notice_of(&Cause::from("neither JPEG nor PNG")).0, "rejected");
+    }
 }

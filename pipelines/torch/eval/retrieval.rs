@@ -227,7 +227,12 @@ impl Pairs {
             Admitted::Event(Event::Fate(fate)) => {
                 let why = fate.reason.as_ref().map(ToString::to_string).unwrap_or_default();
                 let place = format!("{}: {why}", self.place(fate.info.id.ordinal, &fate.info.key));
-                self.notices.loss("no_picture_read", "samples without a picture to read, left out", place, 1, 1);
+                // Any other reject has a picture, and says itself what is wrong with it.
+                let (code, text) = match fate.reason.as_ref().map(|reason| reason.code.as_str()) {
+                    Some("no_image") | None => ("no_picture_read", "samples without a picture to read, left out"),
+                    Some(_) => ("rejected_sample", "samples that could not be read, left out"),
+                };
+                self.notices.loss(code, text, place, 1, 1);
             }
             Admitted::Event(Event::End(end)) => match end.outcome {
                 ShardOutcome::Unavailable(why) | ShardOutcome::Changed(why) => {
