@@ -281,6 +281,8 @@ fn what_a_file_asks_for_in_vain_is_said_before_anything_runs() {
         ("batch = 8", "batch = \"8\"", "study.toml: line 10: invalid type: string \"8\", expected usize"),
         ("steps = 1", "", "training: a schedule needs a length: give one of steps, samples or passes"),
         ("batch = 8", "batch = 1", "training: a batch of 1: a contrastive loss needs 2 samples at least"),
+        ("steps = 1", "steps = 1\nwarmup = 1", "training: a warm-up of 1 steps does not end within a run of 1"),
+        ("steps = 1", "passes = 0", "training: a run of no step at all"),
         ("random_init = 0", "", "embedder: give one of weights, random_init or trained"),
         ("random_init = 0", "weights = \"no.pt\"", "embedder.weights: no such file or folder:"),
         ("data/reference", "no/reference", "reference: no such file or folder:"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use trommel_core::stop::Stop;
 use trommel_model::Architecture;
-use trommel_train::{SaveEvery, TextPadding, TrainConfig};
+use trommel_train::{Length, SaveEvery, TextPadding, TrainConfig};
 
 use crate::order_defaults::OrderFlags;
 use crate::together::Together;
@@ -21,6 +21,16 @@ pub enum RunLength {
     Samples(u64),
     /// Passes over what is kept: needs to know how many samples there are.
     Passes(u32),
+}
+
+impl From<RunLength> for Length {
+    fn from(length: RunLength) -> Self {
+        match length {
+            RunLength::Steps(steps) => Self::Steps(steps),
+            RunLength::Samples(samples) => Self::Samples(samples),
+            RunLength::Passes(passes) => Self::Passes(passes),
+        }
+    }
 }
 
 /// What a training run is told beside what judges.

@@ -2,7 +2,7 @@
 //! without doing finished work again.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,11 +47,21 @@ fn kept<T: DeserializeOwned>(file: &Path, of: &Value) -> Result<Option<T>, Pipel
     serde_json::from_value(value["result"].take()).map(Some).map_err(damaged)
 }
 
-/// The settings that a study's folder was begun with, kept as `name`: nobody mixes two studies in one folder.
+/// The settings that a study's folder was begun with, kept as `name`; those that are given, where it has none.
+pub(super) fn begun(run: &Path, name: &str, settings: &Value) -> Result<Value, PipelineError> {
+    once(&run.join(name), &json!("settings"), || Ok(settings.clone()))
+}
+
+/// Refuses other settings than those that a study's folder was [`begun`] with: nobody mixes two studies in one folder.
 pub(super) fn settle(run: &Path, name: &str, settings: &Value, advice: &str) -> Result<(), PipelineError> {
-    let file: PathBuf = run.join(name);
-    let begun: Value = once(&file, &json!("settings"), || Ok(settings.clone()))?;
-    match differences(&begun, settings).first() {
+    same(run, &begun(run, name, settings)?, settings, advice)
+}
+
+/// Refuses settings that differ from `begun`, those of the folder `run`.
+pub(super) fn same(run: &Path, begun: &Value, settings: &Value, advice: &str) -> Result<(), PipelineError> {
+    // Both went through text: numbers are read alike.
+    let settings: Value = serde_json::from_str(&settings.to_string()).unwrap_or_default();
+    match differences(begun, &settings).first() {
         None => Ok(()),
         Some(differs) => Err(PipelineError::usage(format!(
             "{} was begun with another {}: {} there, {} here; {advice}",

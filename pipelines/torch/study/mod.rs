@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! RUN/study.json             the settings that it was begun with
+//! RUN/inputs.json            what the models' files held then, and the folder that relative paths start from
+//! RUN/recipe.json            what all sets are trained by, from the first training on
 //! RUN/machine.json           device and threads that it was begun with
 //! RUN/data/                  generated pictures, where the file asks for them
 //! RUN/injected/              the reference as shards, where it joins the pool
@@ -26,6 +28,7 @@ mod gaps;
 mod phases;
 mod report;
 mod sets;
+mod settled;
 mod side_by_side;
 mod trainings;
 
@@ -135,13 +138,10 @@ pub fn study(
     let _alone = alone(config)?;
     let file = config.file.clone().in_folder(&config.folder).with_generated(&config.run.join("data"));
     let mut study = Study { config, file, stop, progress_of };
-    study.check_models()?;
+    let models = study.check_models()?;
     study.generate()?;
     study.check()?;
-    // What may change from one start to the next is left out: everything that hangs on it says so itself.
-    let file = StudyFile { seeds: Vec::new(), ladder: None, core: None, similarity_bin: 1.0, ..config.file.clone() };
-    let advice = "give another --run (only seeds, ladder, core and similarity_bin may change)";
-    done::settle(&config.run, "study.json", &json!(file), advice)?;
+    study.settle(&models)?;
     // What a model comes to hangs on them, so the differences between sets would be those between machines too.
     let (kind, card) = (device::kind(device), device::card(device));
     let machine = json!({ "device": kind, "card": card, "threads": config.machine.threads });

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_core::sample::NO_CAPTION;
@@ -95,11 +95,13 @@ impl Study<'_> {
         Ok(notices)
     }
 
-    /// Refuses, before anything is made, models that are not known or cannot be trained, and weights that are not there.
-    pub(super) fn check_models(&self) -> Result<(), PipelineError> {
+    /// Refuses, before anything is made, models that are not known or cannot be trained, and weights that are not there. Gives all that the
+    /// models are configured with, by their fields.
+    pub(super) fn check_models(&self) -> Result<Value, PipelineError> {
         let (file, embedder) = (&self.file, &self.file.embedder);
         embedder.weights.iter().try_for_each(|weights| there("embedder.weights", weights))?;
         let models = [("model", &file.model, true), ("embedder.model", &embedder.model, embedder.trained.is_some())];
+        let mut recorded = json!({});
         for (name, model, is_trained) in models {
             let wrong = |error| PipelineError::usage(error).within(name);
             let model = trommel_model::load(model).map_err(wrong)?;
@@ -107,8 +109,9 @@ impl Study<'_> {
             if is_trained {
                 model.captions().map_err(wrong)?;
             }
+            recorded[name] = model.recorded();
         }
-        Ok(())
+        Ok(recorded)
     }
 
     /// Refuses, before the first phase, what a later one would stumble over in the data.

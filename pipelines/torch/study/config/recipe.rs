@@ -1,7 +1,7 @@
 //! A recipe of a training, as the file has it.
 
 use serde::{Deserialize, Serialize};
-use trommel_train::{Precision, TrainConfig};
+use trommel_train::{Length, Precision, Schedule, TrainConfig};
 
 use crate::study::file_error::FileError;
 use crate::train::RunLength;
@@ -88,7 +88,15 @@ impl RecipeFile {
     }
 
     pub(super) fn check(&self) -> Result<(), FileError> {
-        self.length()?;
-        self.config().validate().map_err(FileError::setting)
+        let (length, config) = (Length::from(self.length()?), self.config());
+        config.validate().map_err(FileError::setting)?;
+        // How many batches a pass has is known when the sets are: one at least.
+        let steps = length.total_steps(self.batch, Some(1)).map_err(FileError::setting)?;
+        match length {
+            Length::Steps(_) | Length::Samples(_) => {
+                Schedule::new(&config, steps).map(|_| ()).map_err(FileError::setting)
+            }
+            Length::Passes(_) => Ok(()),
+        }
     }
 }
