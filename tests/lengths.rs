@@ -79,6 +79,13 @@ fn a_run_that_ends_with_a_pass_has_its_end() {
     run(0, &["prune", &world.shards(), "--run", &at("passes").display().to_string(), "--rule", "random:50%"]);
     let counts = Ledger::open(&at("passes")).unwrap().counts();
     let batches = (counts.kept - counts.remarks.get("no_caption").unwrap_or(0)) / 16;
+    for (length, said) in [
+        (&["--passes", "0"][..], "a run of no step at all"),
+        (&["--passes", "1", "--train-num-samples", "600"], "600: the ledger knows that a pass has 288 samples"),
+    ] {
+        let refused = stderr(&run(2, &words(&passes(&world.shards(), &at("passes"), length))));
+        assert!(refused.contains(said), "{refused}");
+    }
     // Of what is judged the number of batches is known: it is a run of steps, with the same learning rates.
     run(0, &words(&passes(&world.shards(), &at("passes"), &["--passes", "1"])));
     let (steps, samples) = (batches.to_string(), (batches * 16).to_string());

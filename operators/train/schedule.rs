@@ -100,6 +100,11 @@ impl Schedule {
             Course::Steps(steps) => steps,
             Course::Passes { passes, pass_samples } => {
                 let batches = pass_samples / config.batch_samples.max(1) as u64;
+                if batches == 0 {
+                    let batch = config.batch_samples;
+                    let text = format!("a pass of {pass_samples} samples does not fill one batch of {batch}");
+                    return Err(TrainError::Config(text));
+                }
                 Length::Passes(passes).total_steps(config.batch_samples, Some(batches))?
             }
         };
@@ -210,7 +215,8 @@ mod tests {
         let end = Stand { step: 20, pass: 1, turns: 160 };
         assert!(passes.lr(end).abs() < 1e-12);
         assert_eq!(passes.lr(Stand { turns: 9_999, ..end }), passes.lr(end), "more came than was known");
-        assert!(Schedule::new(&config, Course::Passes { passes: 2, pass_samples: 7 }).is_err());
+        let short = Schedule::new(&config, Course::Passes { passes: 2, pass_samples: 7 }).unwrap_err().to_string();
+        assert!(short.contains("a pass of 7 samples does not fill one batch of 8"), "{short}");
     }
 
     #[test]
@@ -233,5 +239,6 @@ mod tests {
         assert!(Length::Passes(3).total_steps(32, None).unwrap_err().to_string().contains("--steps"));
         assert!(Length::Steps(0).total_steps(32, None).is_err());
         assert!(Length::Passes(3).total_steps(32, Some(0)).is_err());
+        assert!(Length::Passes(0).total_steps(32, Some(5)).is_err());
     }
 }

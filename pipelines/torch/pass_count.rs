@@ -1,6 +1,6 @@
 //! How many samples a pass has, as far as anybody knows before it is read: what the length of a run in passes stands on.
 //!
-//! Asked in this order: the user (`--train-num-samples`); the ledger, for shards that are judged; img2dataset's
+//! Asked in this order: a split, or a ledger that has judged all, which nobody contradicts; the user (`--train-num-samples`); the ledger, for shards that are judged; img2dataset's
 //! `00012_stats.json` beside `00012.tar`; open_clip's `sizes.json` or `__len__` beside the shards.
 
 use std::collections::{BTreeSet, HashMap};
@@ -27,17 +27,25 @@ pub(crate) struct PassCount {
     pub(crate) source: String,
 }
 
-/// What the input, or what lies beside it, says; `None` where the ledger has judged all of it, and knows more than that.
+/// A pass that is known to the last sample: a split says that it `keeps` so many, or the ledger has judged all of the plan's `shards`. Its
+/// batches are known then.
+pub(crate) fn exact(keeps: Option<u64>, judged: &Merged, shards: usize) -> Option<PassCount> {
+    if let Some(samples) = keeps {
+        return Some(PassCount { samples, source: "the split".into() });
+    }
+    let counts = judged.counts();
+    let samples = counts.kept + counts.dropped + counts.rejected;
+    (judged.read().count() == shards).then(|| PassCount { samples, source: "the ledger".into() })
+}
+
+/// What the input, or what lies beside it, says of a pass that is not known exactly.
 ///
 /// # Errors
 /// The first shard of which nothing is known, or a file that cannot be what its name says: one line.
-pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Result<Option<PassCount>, PipelineError> {
-    if judged.read().count() == input.plan().len() {
-        return Ok(None);
-    }
+pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Result<PassCount, PipelineError> {
     let plan = match input {
         Input::Folders(folders) => {
-            return Ok(Some(PassCount { samples: folders.pictures, source: "the files".into() }));
+            return Ok(PassCount { samples: folders.pictures, source: "the files".into() });
         }
         Input::Shards(plan) => plan,
     };
@@ -54,11 +62,11 @@ pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Res
                 }
             },
         };
-        let Some((count, source)) = known else { return whole(store, plan, shard).map(Some) };
+        let Some((count, source)) = known else { return whole(store, plan, shard) };
         samples = samples.saturating_add(count);
         sources.insert(source);
     }
-    Ok(Some(PassCount { samples, source: sources.into_iter().collect::<Vec<_>>().join(" and ") }))
+    Ok(PassCount { samples, source: sources.into_iter().collect::<Vec<_>>().join(" and ") })
 }
 
 /// open_clip's `__len__` beside the first shard: a number for all of them.
@@ -160,14 +168,14 @@ mod tests {
         let stores = Stores::default().with("mem", faulty.clone());
         let said = || {
             let counted = promised(&input, &stores, &Merged::default());
-            counted.map(|count| count.map(|it| format!("{} by {}", it.samples, it.source))).map_err(|it| it.line())
+            counted.map(|it| format!("{} by {}", it.samples, it.source)).map_err(|it| it.line())
         };
         assert!(said().unwrap_err().contains("of shard mem://pool/0.tar nobody says it"));
         memory.put("mem://pool/__len__", "77\n");
-        assert_eq!(said(), Ok(Some("77 by __len__".into())));
+        assert_eq!(said(), Ok("77 by __len__".into()));
         memory.put("mem://pool/0_stats.json", r#"{"successes": 30}"#);
         memory.put("mem://pool/b/sizes.json", r#"{"1.tar": 12}"#);
-        assert_eq!(said(), Ok(Some("42 by _stats.json and sizes.json".into())));
+        assert_eq!(said(), Ok("42 by _stats.json and sizes.json".into()));
         memory.remove("mem://pool/b/sizes.json");
         faulty.add("__len__", Fault::FailsAt(1));
         assert_eq!(said(), Err("mem://pool/__len__: the disk is on fire".into()));

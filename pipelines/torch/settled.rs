@@ -122,7 +122,7 @@ pub(crate) struct Settled {
 
 impl Settled {
     /// What the run in `root` was begun with, if something was trained in it; else what the flags say, `size` suggests and
-    /// `count` knows. Worked out on process 0, for all.
+    /// `count` knows. Where a pass is known to be `exact`ly so long, no flag says another length. Worked out on process 0, for all.
     ///
     /// # Errors
     /// Flags that say something else than what was trained with; what `count` says.
@@ -130,6 +130,7 @@ impl Settled {
         run: &TrainRun,
         root: &Path,
         size: &Size,
+        exact: Option<&PassCount>,
         dealt_as: impl FnOnce() -> Option<Vec<String>>,
         count: impl FnOnce() -> Result<Option<PassCount>, PipelineError>,
     ) -> Result<Self, PipelineError> {
@@ -154,7 +155,7 @@ impl Settled {
         let begun = first.pass.filter(|_| trained || first.shards.is_none_or(|counted| counted == shards));
         // What was trained without a count knew its batches.
         let count = || if trained { Ok(None) } else { count() };
-        let pass = pass(run, begun, trained, count)?;
+        let pass = pass(run, begun, trained, exact, count)?;
         if let Some(PassCount { samples, source }) = &pass {
             tracing::info!(
                 "--passes {passes}: {samples} samples a pass ({source}); the learning rate follows the share of the passes \
@@ -186,12 +187,12 @@ impl Settled {
     ) -> Result<Course, PipelineError> {
         match (&self.pass, run.length) {
             (Some(pass), RunLength::Passes(passes)) => Ok(Course::Passes { passes, pass_samples: pass.samples }),
-            (None, RunLength::Passes(passes)) => {
+            (None, RunLength::Passes(_)) => {
                 let batches = self.pass_batches.map_or_else(|| known_batches(run, folder, kept), Ok)?;
                 self.pass_batches = Some(batches);
-                Ok(Course::Steps(u64::from(passes) * batches))
+                steps(run, self.pass_batches)
             }
-            (_, RunLength::Steps(_) | RunLength::Samples(_)) => steps(run),
+            (_, RunLength::Steps(_) | RunLength::Samples(_)) => steps(run, None),
         }
     }
 }
@@ -201,6 +202,7 @@ fn pass(
     run: &TrainRun,
     begun: Option<PassCount>,
     trained: bool,
+    exact: Option<&PassCount>,
     count: impl FnOnce() -> Result<Option<PassCount>, PipelineError>,
 ) -> Result<Option<PassCount>, PipelineError> {
     let told = run.pass_samples.map(|samples| PassCount { samples, source: "--train-num-samples".into() });
@@ -216,22 +218,27 @@ fn pass(
         }
         (None, Some(_)) if trained => refusal("a finished ledger, which knows its samples"),
         (Some(begun), None) => Ok(Some(begun)),
-        (_, Some(told)) => Ok(Some(told)),
+        // A start that was killed before its first checkpoint goes on along the learning rate that it had.
+        (Some(begun), Some(told)) if begun.samples == told.samples => Ok(Some(begun)),
+        (_, Some(told)) => match exact {
+            None => Ok(Some(told)),
+            Some(exact) if exact.samples == told.samples => Ok(None),
+            Some(PassCount { samples, source }) => Err(PipelineError::usage(format!(
+                "--train-num-samples {}: {source} knows that a pass has {samples} samples; leave it out",
+                told.samples
+            ))),
+        },
         (None, None) => count(),
     }
 }
 
-/// The course of a run whose length needs no counting.
+/// The course of a run whose number of steps is known: of one in passes, where it is known how many batches a pass has.
 ///
 /// # Errors
-/// A length of nothing, or in passes.
-pub(crate) fn steps(run: &TrainRun) -> Result<Course, PipelineError> {
-    let length = match run.length {
-        RunLength::Steps(steps) => Length::Steps(steps),
-        RunLength::Samples(samples) => Length::Samples(samples),
-        RunLength::Passes(passes) => Length::Passes(passes),
-    };
-    length.total_steps(run.recipe.batch_samples, None).map(Course::Steps).map_err(PipelineError::usage)
+/// A length of nothing, or in passes of which nobody knows the batches.
+pub(crate) fn steps(run: &TrainRun, pass_batches: Option<u64>) -> Result<Course, PipelineError> {
+    let steps = Length::from(run.length).total_steps(run.recipe.batch_samples, pass_batches);
+    steps.map(Course::Steps).map_err(PipelineError::usage)
 }
 
 /// Batches of a pass over a split that keeps `kept` samples, or over a finished ledger.

@@ -13,7 +13,7 @@ use trommel_model::{Architecture, Preprocess};
 
 use crate::adopt::Adopted;
 use crate::order_defaults::folders_dealt_as;
-use crate::pass_count::promised;
+use crate::pass_count::{exact, promised};
 use crate::prune::with_embedded_benchmarks;
 use crate::run_setup::{Input, RunSetup};
 use crate::run_watch::open_folder;
@@ -104,45 +104,9 @@ fn train_together(
     };
     // A split knows its batches, unless it has samples of which nobody knows whether a trainer can use them.
     let kept = judging.split.as_ref().and_then(|split| split.trainable());
-    let promised = || promised(&judging.input, judging.stores(), folder.before());
-    let count = || kept.map_or_else(promised, |_| Ok(None));
+    let exact = exact(kept, folder.before(), plan.len());
+    let promised = || promised(&judging.input, judging.stores(), folder.before()).map(Some);
+    let count = || exact.as_ref().map_or_else(promised, |_| Ok(None));
     let dealt_as = || matches!(judging.input, Input::Folders(_)).then(|| folders_dealt_as(&plan));
-    let find = || Settled::find(run, &config.run, &size, dealt_as, count);
+    let find = || Settled::find(run, &config.run, &size, exact.as_ref(), dealt_as, count);
     let mut settled = together.first_says(find)?;
-    let names: Vec<String> = match &settled.dealt_as {
-        Some(names) => names.clone(),
-        None => plan.shards.iter().map(|shard| shard.name.clone()).collect(),
-    };
-    let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, (0..).zip(names)));
-    if let Some(view) = &mut judging.decode.train {
-        view.labelled = settled.dealt_as.is_some();
-    }
-    let course = settled.course(run, &folder, kept)?;
-    let train_inputs = TrainInputs {
-        reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
-        leased: deal.clone(),
-        deal,
-        passes,
-        course,
-        judged: judged(&config.run, &folder)?,
-        settled,
-        folder,
-        parts: judging.part_config(),
-        trained: Trained::default(),
-    };
-    train_on(&Setting { run, config, model, together, stop, progress }, judging, train_inputs, judge_and_train)
-}
-
-/// The model that is trained, before anything is read or written: its recipe may contradict itself, and its vocabulary be one that is not
-/// read here.
-pub(crate) fn trained_model(run: &TrainRun) -> Result<Arc<dyn Architecture>, PipelineError> {
-    run.recipe.validate().map_err(PipelineError::usage)?;
-    let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
-    model.captions().map_err(PipelineError::usage)?;
-    Ok(model)
-}
-
-/// The picture that the trainer gets.
-pub(crate) fn train_view(run: &TrainRun, preprocess: &Preprocess) -> TrainView {
-    TrainView { size: preprocess.size, scale: (0.9, 1.0), seed: run.seed, labelled: false }
-}
