@@ -28,9 +28,9 @@ use super::state::SCHEMA;
 pub use super::state::{CheckpointState, Extension, Position};
 use super::step::{Contrastive, Trainer};
 use super::tensors;
-use trommel_core::causes::Causes;
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::durable::make_folder;
-use trommel_model::weights;
+use trommel_model::file::WeightsFile;
 
 /// The weights in a checkpoint's folder.
 pub const MODEL_FILE: &str = "open_clip_model.pt";
@@ -238,12 +238,8 @@ impl Checkpoints {
     /// # Errors
     /// Tensors that are missing, left over, or of another shape.
     pub fn restore<M: Contrastive>(&self, found: &FoundCheckpoint, trainer: &mut Trainer<M>) -> Result<(), TrainError> {
-        let path = found.folder.join(MODEL_FILE);
-        let weights = weights::read(&path).map_err(|error| TrainError::checkpoint(&path, error))?;
-        let parameters: Vec<_> = trainer.parameters().iter().map(|(n, p)| (n.clone(), p.shallow_clone())).collect();
-        copy_all(&path, &parameters, &weights)?;
-        let path = found.folder.join(OPTIMISER);
-        copy_all(&path, &trainer.optimiser().state(), &tensors::read(&path)?)?;
+        put_back(&found.folder.join(MODEL_FILE), trainer.parameters())?;
+        put_back(&found.folder.join(OPTIMISER), &trainer.optimiser().state())?;
         trainer.global_step = found.state.global_step;
         trainer.samples_seen = found.state.samples_seen;
         Ok(())
@@ -314,21 +310,24 @@ fn ends_pass(folder: &Path) -> bool {
     position.is_some_and(|position| position.ends_pass())
 }
 
-/// Copies tensors of the same names into place.
-fn copy_all(path: &Path, into: &[(String, Tensor)], from: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
-    if let Some(extra) = from.keys().find(|name| !into.iter().any(|(n, _)| n == *name)) {
-        return Err(TrainError::checkpoint(path, format!("{extra} is not of this model")));
-    }
-    for (name, target) in into {
-        let Some(source) = from.get(name) else {
-            return Err(TrainError::checkpoint(path, format!("{name} is missing")));
+/// Copies a file's tensors into those of the same names, one at a time: the plan of memory has no room for all of them once more.
+fn put_back(path: &Path, into: &[(String, Tensor)]) -> Result<(), TrainError> {
+    let unfit = |cause: Cause| TrainError::checkpoint(path, cause);
+    let file = WeightsFile::open(path).map_err(|error| unfit(error.into()))?;
+    let mut missing: BTreeMap<&str, &Tensor> = into.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    for stored in &file.tensors {
+        let name = stored.name.as_str();
+        let Some(target) = missing.remove(name) else {
+            return Err(unfit(format!("{} is not of this model", name.escape_debug()).into()));
         };
-        if source.size() != target.size() {
-            let text = format!("{name} is {:?}, this model's is {:?}", source.size(), target.size());
-            return Err(TrainError::checkpoint(path, text));
+        if stored.shape != target.size() {
+            return Err(unfit(format!("{name} is {:?}, this model's is {:?}", stored.shape, target.size()).into()));
         }
-        let mut target = target.shallow_clone();
-        tch::no_grad(|| target.f_copy_(source)).map_err(TrainError::torch("restoring a tensor"))?;
+        let (source, mut target) = (file.fetch(stored).map_err(|error| unfit(error.into()))?, target.shallow_clone());
+        tch::no_grad(|| target.f_copy_(&source)).map_err(TrainError::torch("restoring a tensor"))?;
     }
-    Ok(())
+    match missing.first_key_value() {
+        None => Ok(()),
+        Some((name, _)) => Err(unfit(format!("{name} is missing").into())),
+    }
 }

@@ -1,11 +1,9 @@
 //! safetensors files of f32 tensors, streamed out one tensor at a time.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
@@ -62,28 +60,11 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], notes: &[(&str, String)]
     Ok(Mark { bytes, crc32c: hex(crc) })
 }
 
-/// Reads all tensors of a file of f32 tensors, on the CPU.
-///
-/// # Errors
-/// A file that cannot be read or is no safetensors file of f32 tensors.
-pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    let bytes = fs::read(path).map_err(TrainError::file(path, "reading"))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| TrainError::checkpoint(path, error))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(TrainError::checkpoint(path, format!("{name} is {:?}, f32 is read", view.dtype())));
-        }
-        let shape: Vec<i64> = view.shape().iter().map(|&axis| axis as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &shape, Kind::Float);
-        tensors.insert(name, tensor.map_err(TrainError::torch("a tensor from its bytes"))?);
-    }
-    Ok(tensors)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use trommel_model::weights::read;
+
     use super::*;
 
     #[test]
