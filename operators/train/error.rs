@@ -55,6 +55,17 @@ pub enum TrainError {
         /// Factor before the logits.
         logit_scale: f64,
     },
+    /// An update left the numbers, though loss and gradient were finite.
+    #[error(
+        "after step {step}: {name} is not finite any more, so nothing is saved; the checkpoint before is good. A lower \
+         learning rate, a longer warm-up or gradient clipping may help"
+    )]
+    WeightsNotFinite {
+        /// Number of the step, from 0.
+        step: u64,
+        /// The first such parameter, by name.
+        name: String,
+    },
     /// A file could not be read or written.
     #[error("{path}: {what}")]
     File {

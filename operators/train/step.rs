@@ -306,6 +306,26 @@ impl<M: Contrastive> Trainer<M> {
         Ok("gradients' norm".into())
     }
 
+    /// Refuses weights that are no numbers: for saves, since a step looks at the gradient alone and an update may overflow behind it.
+    ///
+    /// # Errors
+    /// The first parameter, by name, that is not finite; libtorch refuses.
+    pub(super) fn check_weights(&self) -> Result<(), TrainError> {
+        let look = || {
+            let each = self.parameters.iter().map(|(_, p)| p.f_isfinite()?.f_all());
+            // One wait for the device, whatever the number of parameters.
+            Vec::<bool>::try_from(Tensor::f_stack(&each.collect::<Result<Vec<_>, _>>()?, 0)?)
+        };
+        let finite = look().map_err(TrainError::torch("whether the weights are finite"))?;
+        match self.parameters.iter().zip(finite).find(|(_, finite)| !finite) {
+            None => Ok(()),
+            Some(((name, _), _)) => {
+                let (step, name) = (self.global_step.saturating_sub(1), name.clone());
+                Err(TrainError::WeightsNotFinite { step, name })
+            }
+        }
+    }
+
     /// Rows that `step` takes.
     #[must_use]
     pub fn rows_per_step(&self) -> usize {

@@ -332,6 +332,22 @@ fn a_bad_batch_leaves_its_samples_names() {
     assert!(checkpoints.newest().unwrap().is_none());
 }
 
+/// Loss and gradient of the last step are finite, and its update is not.
+#[test]
+fn weights_that_overflowed_are_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { lr: 1e39, warmup_steps: Some(0), ..config(8) };
+    let (checkpoints, mut trainer) = (open(folder.path(), None), trainer(config, 1));
+    let run = TrainerConfig::new(folder.path().join("logs"));
+    let assemble = |k: u64| {
+        let (cursor, samples) = (serde_json::json!(k), vec![]);
+        Ok(Assembled { batch: batch(k, 8), pass: 0, turns: 0, ends_pass: false, cursor, samples })
+    };
+    let error = run_trainer(&mut trainer, &run, &checkpoints, None, (|| Some(0), || ()), assemble, |_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::WeightsNotFinite { step: 0, .. }), "{error}");
+    assert!(checkpoints.newest().unwrap().is_none());
+}
+
 /// The order waits for data that may take hours, and a step has failed: the run ends all the same, and at once.
 #[test]
 fn a_failed_step_ends_an_order_that_waits() {

@@ -149,6 +149,8 @@ impl<'a> Progress<'a> {
     }
 
     fn save<M: Contrastive>(&mut self, trainer: &Trainer<M>) -> Result<(), TrainError> {
+        // All ranks look, and end alike: their weights are the same.
+        trainer.check_weights()?;
         if self.config.writes {
             let began = Instant::now();
             self.summary.checkpoint = Some(self.checkpoints.save(trainer, &self.position)?);
