@@ -1,7 +1,7 @@
 //! A step's numbers under open_clip's names: JSON lines for every step, TensorBoard and the console every so many.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -91,7 +91,8 @@ pub struct Metrics {
 
 impl Metrics {
     /// Opens `folder/metrics.jsonl` and a new event file in `folder/tensorboard`. Lines from `first_step` on, left by a
-    /// run that was killed after its last checkpoint, are cut off: they come again.
+    /// run that was killed after its last checkpoint, are cut off: they come again. A file with lines in its middle that are none is kept
+    /// aside as it is, which is said, and its sound lines go on.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -99,7 +100,8 @@ impl Metrics {
         make_folder(folder).map_err(TrainError::file(folder, "making the folder"))?;
         let path = folder.join("metrics.jsonl");
         if path.exists() {
-            cut(&path, first_step)?;
+            let aside = folder.join(format!("metrics_before_step_{first_step:08}.jsonl"));
+            cut(&path, first_step, &aside)?;
         }
         let lines = OpenOptions::new().create(true).append(true).open(&path);
         Ok(Self {
@@ -225,33 +227,40 @@ fn five_digits(value: f64) -> String {
     format!("{value:.*}", usize::try_from(4 - before).unwrap_or(0))
 }
 
-/// Keeps the whole lines of steps before `first_step`.
-fn cut(path: &Path, first_step: u64) -> Result<(), TrainError> {
-    let file = File::open(path).map_err(TrainError::file(path, "reading"))?;
-    let mut kept = String::new();
-    for line in BufReader::new(file).lines() {
-        let line = match line {
-            // What a kill left of the last line need be no text.
-            Err(error) if error.kind() == ErrorKind::InvalidData => break,
-            line => line.map_err(TrainError::file(path, "reading"))?,
-        };
-        let step = serde_json::from_str::<serde_json::Value>(&line).ok().and_then(|v| v.get("step")?.as_u64());
+/// Keeps the whole lines of steps before `first_step`. A kill tears the last line only: a file with a torn one between those that are kept
+/// was damaged by something else, and is kept `aside` whole.
+fn cut(path: &Path, first_step: u64, aside: &Path) -> Result<(), TrainError> {
+    let reading = || TrainError::file(path, "reading");
+    let mut file = BufReader::new(File::open(path).map_err(reading())?);
+    let (mut kept, mut line, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut torn, mut damaged) = (0u64, 0);
+    while file.read_until(b'\n', &mut line).map_err(reading())? > 0 {
+        bytes += line.len();
+        let step = serde_json::from_slice::<serde_json::Value>(&line).ok().and_then(|v| v.get("step")?.as_u64());
         match step {
             Some(step) if step < first_step => {
-                kept.push_str(&line);
-                kept.push('\n');
+                kept.extend_from_slice(line.trim_ascii_end());
+                kept.push(b'\n');
+                damaged = torn;
             }
-            _ => break,
+            Some(_) => {}
+            None => torn += 1,
         }
+        line.clear();
     }
-    replace(path, kept.as_bytes())
+    if damaged > 0 {
+        fs::copy(path, aside).map_err(TrainError::file(aside, "writing"))?;
+        let (path, aside) = (path.display(), aside.display());
+        tracing::warn!(
+            "{path}: {damaged} of its lines are no steps; they are left out, and the file as it was is {aside}"
+        );
+    }
+    if kept.len() == bytes { Ok(()) } else { replace(path, &kept) }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn step(step: u64) -> StepMetrics {
@@ -277,10 +286,27 @@ mod tests {
         assert_eq!(steps, [0, 1, 2, 3]);
         // Half a letter is no line; lines that cannot be read are not cut off for that.
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 4, \"\xe2\x82").unwrap();
-        cut(&path, 9).unwrap();
+        let aside = folder.path().join("aside");
+        cut(&path, 9, &aside).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 4);
-        let unread = cut(folder.path(), 9).unwrap_err();
+        let unread = cut(folder.path(), 9, &aside).unwrap_err();
         assert!(matches!(unread, TrainError::File { what: "reading", .. }), "{unread}");
+    }
+
+    #[test]
+    fn a_line_that_something_spoilt_costs_none_of_those_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, aside] = ["metrics.jsonl", "aside"].map(|name| folder.path().join(name));
+        let sound = "{\"step\":0}\n{\"step\":1}\n{\"step\":3}\n";
+        let spoilt = "{\"step\":0}\n{\"step\":1}\n{\"st\0\0\n{\"step\":3}\n{\"step\":4}\n{\"ste";
+        fs::write(&path, spoilt).unwrap();
+        cut(&path, 4, &aside).unwrap();
+        assert_eq!([&path, &aside].map(|file| fs::read_to_string(file).unwrap()), [sound, spoilt]);
+        // Nothing is to be cut, and nothing is written.
+        let written = || fs::metadata(&path).unwrap().modified().unwrap();
+        let (before, _) = (written(), fs::remove_file(&aside).unwrap());
+        cut(&path, 4, &aside).unwrap();
+        assert_eq!((written(), aside.exists()), (before, false));
     }
 
     #[test]
