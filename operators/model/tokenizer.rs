@@ -37,6 +37,9 @@ impl Default for Tokenizer {
 }
 
 impl Tokenizer {
+    /// Number of ids in CLIP's vocabulary, start and end included.
+    pub const IDS: i64 = 49_408;
+
     /// With CLIP's vocabulary.
     #[must_use]
     pub fn new() -> Self {

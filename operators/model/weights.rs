@@ -4,7 +4,7 @@
 //! stripped, and what else is written in other ways the model's family knows. A store that holds an image tower alone takes `visual.*` and
 //! passes over the rest. Values are copied in as f32.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
@@ -26,10 +26,11 @@ const PROBLEMS_SHOWN: usize = 8;
 /// resolution or context length are interpolated where it interpolates them, which is said.
 ///
 /// # Errors
-/// A file that cannot be read, or whose tensors are not exactly the model's: missing, unexpected and mis-shaped ones are
-/// named.
+/// A file that cannot be read, or whose tensors are not exactly the model's: missing, unexpected, repeated and mis-shaped ones
+/// are named.
 pub fn load(vs: &nn::VarStore, model: &dyn Architecture, path: &Path) -> Result<(), ModelError> {
     let mut missing: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
+    let all: BTreeSet<String> = missing.keys().cloned().collect();
     let image_only = missing.keys().all(|name| name.starts_with("visual."));
     let mut problems = Vec::new();
     let file = WeightsFile::open(path)?;
@@ -37,6 +38,10 @@ pub fn load(vs: &nn::VarStore, model: &dyn Architecture, path: &Path) -> Result<
     for stored in &file.tensors {
         let name = model.own_name(plain_name(&stored.name));
         let Some(mut variable) = missing.remove(name) else {
+            if all.contains(name) {
+                problems.push(format!("{} stands there twice", name.escape_debug()));
+                continue;
+            }
             let elsewhere = image_only && !name.starts_with("visual.");
             if !elsewhere && !model.is_note(name) {
                 problems.push(format!("{} is not the model's", name.escape_debug()));
@@ -213,4 +218,27 @@ pub fn save(vs: &nn::VarStore, path: &Path, half: bool) -> Result<(), ModelError
         .collect::<Result<Vec<_>, ModelError>>()?;
     let bytes = safetensors::serialize(views, None).map_err(|error| ModelError::file(path, error))?;
     durable::write(path, &bytes).map_err(|error| ModelError::file(path, error))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_that_a_file_has_twice_is_said_to_be_there_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        let architecture = crate::load("trommel-tiny-32").unwrap();
+        let model = crate::Model::new(&architecture, Device::Cpu).unwrap();
+        save(model.store(), &path, false).unwrap();
+        load(model.store(), &*architecture, &path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut tensors = file.tensors();
+        tensors.push(("module.logit_scale".into(), file.tensor("logit_scale").unwrap()));
+        std::fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+        let said = crate::error::ModelError::to_string(&load(model.store(), &*architecture, &path).unwrap_err());
+        assert!(said.contains("logit_scale stands there twice") && !said.contains("not the model's"), "{said}");
+    }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::builtin::names;
 use super::config::ClipConfig;
+use crate::family::Architecture;
 use crate::preprocess::{Preprocess, Resize};
 
 fn plain() -> Value {
@@ -107,6 +108,17 @@ fn a_bias_makes_it_a_model_of_the_sigmoid() {
     // What was recorded of a model without one stays as it was.
     let plain = serde_json::to_value(ClipConfig::load("ViT-B-32").unwrap()).unwrap();
     assert!(plain.get("init_logit_bias").is_none(), "{plain}");
+}
+
+#[test]
+fn captions_are_refused_where_their_tokens_have_no_rows_and_pictures_are_not() {
+    for (vocab_size, fits) in [(49_408, true), (49_407, false)] {
+        let mut config = plain();
+        config["text_cfg"]["vocab_size"] = json!(vocab_size);
+        let captions = parse(&config).unwrap().captions().map(drop).map_err(|error| error.to_string());
+        assert_eq!(captions.is_ok(), fits);
+        assert!(captions.err().is_none_or(|said| said.contains("vocab_size = 49407")));
+    }
 }
 
 #[test]

@@ -83,6 +83,12 @@ impl Architecture for ClipConfig {
     }
 
     fn captions(&self) -> Result<Box<dyn Captions>, ModelError> {
+        // An image tower embeds whatever the text tower knows.
+        let (known, due) = (self.text.vocab_size, Tokenizer::IDS);
+        if known < due {
+            let problem = format!("text_cfg.vocab_size = {known} is less than the {due} tokens of CLIP's captions");
+            return Err(ModelError::config(&self.name, problem));
+        }
         Ok(Box::new(Padded::new(Tokenizer::new(), self.text.context_length)))
     }
 

@@ -7,6 +7,7 @@ use super::config::{SiglipConfig, TextConfig, VisionConfig};
 use crate::document::Document;
 use crate::error::ModelError;
 use crate::fields::{Fields, object, preprocess_of};
+use crate::tokenizer::Tokenizer;
 
 /// Whether a file is a model of SigLIP: its image tower is one of timm's that are called so.
 pub(super) fn claims(document: &Document) -> bool {
@@ -153,7 +154,7 @@ fn text(mut f: Fields) -> Result<TextConfig, ModelError> {
     if !(0.01..=100.0).contains(&config.mlp_ratio) {
         return Err(f.wrong("mlp_ratio", format!("{} is not in 0.01..=100", config.mlp_ratio)));
     }
-    if config.tokenizer.is_none() && config.vocab_size < 49_408 {
+    if config.tokenizer.is_none() && config.vocab_size < Tokenizer::IDS {
         let problem = "is less than the tokens of CLIP's, and no other vocabulary is named".into();
         return Err(f.wrong("vocab_size", problem));
     }
