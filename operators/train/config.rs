@@ -12,7 +12,8 @@ pub enum Precision {
     F32,
     /// Autocast to bfloat16 on CPU and CUDA, as `--precision amp_bf16` does; needs no loss scaling. The default on every
     /// device, so that one configuration means one arithmetic wherever it runs. A CPU without bfloat16 instructions
-    /// emulates it slowly: ask for `f32` there.
+    /// emulates it slowly: ask for `f32` there. The image tower's residual sums stay f32; open_clip's autocast has them in
+    /// bfloat16.
     #[default]
     Bf16,
 }

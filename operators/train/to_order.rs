@@ -135,11 +135,12 @@ type Key = (u32, SampleId);
 /// Bytes of a caption that are kept for the trainer, which reads its first tokens.
 pub const MAX_CAPTION_BYTES: usize = 16 << 10;
 
-/// A caption's beginning: what a window or a batch holds of it.
+/// A caption's beginning: what a window or a batch holds of it. Blanks before it are no part of it, however many there are.
 fn begins(caption: Arc<str>) -> Arc<str> {
     if caption.len() <= MAX_CAPTION_BYTES {
         return caption;
     }
+    let caption = caption.trim_start();
     Arc::from(&caption[..caption.floor_char_boundary(MAX_CAPTION_BYTES)])
 }
 
@@ -280,5 +281,6 @@ mod tests {
         let text = |bytes: usize| Arc::<str>::from("a".repeat(bytes));
         assert_eq!([16_384, 16_385].map(|bytes| begins(text(bytes)).len()), [16_384, 16_384]);
         assert_eq!(begins(Arc::from(format!("{}é", "a".repeat(16_383)))).len(), 16_383, "no half letter");
+        assert_eq!(&*begins(Arc::from(format!("{}a dog", " ".repeat(16_384)))), "a dog");
     }
 }
