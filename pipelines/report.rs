@@ -134,13 +134,15 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
     }
     report.tables = tally.tables(&past, &items);
     report.tables.extend(leaks.tables(&past, &items, &options.stores)?);
+    let mut troubles = Vec::new();
     if let Some(other) = &options.against {
-        report.tables.extend(against::tables(&past, other)?);
+        let (tables, cut) = against::tables(&past, other)?;
+        report.tables.extend(tables);
+        troubles.extend(cut);
     }
     let most = options.pairs_per_benchmark;
     let dropped: Vec<_> = sums.iter().map(|sums| sums.choose(most)).collect();
     let kept: Vec<_> = sums.iter().map(|sums| sums.choose_kept(most / 2)).collect();
-    let mut troubles = Vec::new();
     for (chosen, kept, shown) in [(&dropped, false, &mut report.pairs), (&kept, true, &mut report.kept_pairs)] {
         let (pairs, said) = pairs(&past, &options.stores, chosen, kept);
         *shown = pairs;

@@ -76,6 +76,8 @@ pub struct DataTable {
     pub columns: Vec<Column>,
     /// Its rows: a cell a column.
     pub rows: Vec<Vec<Cell>>,
+    /// How many of them people see; all, where it is `None`. CSV has all.
+    pub shown_rows: Option<usize>,
 }
 
 impl DataTable {
@@ -107,7 +109,8 @@ impl DataTable {
     /// What people see: titles, then rows.
     fn shown(&self) -> Vec<Vec<String>> {
         let titles = self.columns.iter().map(|column| column.title.clone()).collect();
-        let rows = self.rows.iter().map(|row| row.iter().map(Cell::shown).collect());
+        let seen = self.rows.iter().take(self.shown_rows.unwrap_or(usize::MAX));
+        let rows = seen.map(|row| row.iter().map(Cell::shown).collect());
         let join = |cells: Vec<String>| {
             let mut joined: Vec<String> = Vec::new();
             for (cell, column) in cells.into_iter().zip(&self.columns) {

@@ -13,8 +13,10 @@ use crate::error::PipelineError;
 use crate::failures::failed;
 use crate::past_run::PastRun;
 
-/// Samples that are named.
+/// Samples that are named on the page.
 const NAMED: usize = 50;
+/// Most samples that are named in the table's file: they are in memory together.
+const MOST_NAMED: usize = 1 << 18;
 
 const SIDES: [(Status, &str); 3] =
     [(Status::Kept, "kept"), (Status::Dropped, "dropped"), (Status::Rejected, "rejected")];
@@ -102,11 +104,11 @@ impl Other {
     }
 }
 
-/// How many change sides, and the first of them by name.
+/// How many change sides, and the first of them by name; with what is to be said where they are more than a file names.
 ///
 /// # Errors
 /// Neither a run folder nor a split, one that shares no shard with this run, or a shard that is another one there.
-pub(super) fn tables(past: &PastRun, path: &Path) -> Result<[DataTable; 2], PipelineError> {
+pub(super) fn tables(past: &PastRun, path: &Path) -> Result<([DataTable; 2], Option<String>), PipelineError> {
     let judged: Vec<_> = past.plan.shards.iter().filter(|shard| past.ledger.is_committed(shard.ordinal)).collect();
     let names: Vec<&str> = judged.iter().map(|shard| shard.name.as_str()).collect();
     let other = Other::open(path, &names)?;
@@ -127,7 +129,7 @@ pub(super) fn tables(past: &PastRun, path: &Path) -> Result<[DataTable; 2], Pipe
         for (mine, there) in mine.iter().zip(theirs) {
             let (from, to) = (side(mine.fate.status), side(there));
             counts[from][to] += 1;
-            if from != to && turned.len() < NAMED {
+            if from != to && turned.len() < MOST_NAMED {
                 let name = format!("{}/{}", shard.name, mine.fate.info.key);
                 turned.push([name, SIDES[from].1.into(), SIDES[to].1.into()].map(Cell::Text).to_vec());
             }
@@ -156,10 +158,11 @@ pub(super) fn tables(past: &PastRun, path: &Path) -> Result<[DataTable; 2], Pipe
     let named = DataTable::new("turned", "Who changes sides", &["sample", "here", "there"]);
     let all: u64 =
         (0..3).flat_map(|a| (0..3).filter(move |&b| a != b).map(move |b| (a, b))).map(|(a, b)| counts[a][b]).sum();
-    let note = if all > turned.len() as u64 {
-        format!("The first {NAMED} of {all} by shard and index.")
-    } else {
-        String::new()
-    };
-    Ok([sides, DataTable { rows: turned, ..named.noted(&note) }])
+    let note =
+        if all > NAMED as u64 { format!("The first {NAMED} of {all} by shard and index.") } else { String::new() };
+    let unnamed = all - turned.len() as u64;
+    let cut = (unnamed > 0).then(|| {
+        format!("turned.csv names the first {MOST_NAMED} of {all} samples that change sides, and {unnamed} no more")
+    });
+    Ok(([sides, DataTable { rows: turned, shown_rows: Some(NAMED), ..named.noted(&note) }], cut))
 }
