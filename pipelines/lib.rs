@@ -43,6 +43,7 @@ pub mod secret;
 pub mod select;
 pub mod shard_leases;
 pub mod split_file;
+mod split_writer;
 pub mod stored;
 pub mod stray_files;
 pub mod stream;

@@ -13,6 +13,7 @@ use trommel_select::split::{TABLES_BESIDE, files, head_path, write_head};
 
 use crate::error::PipelineError;
 use crate::failures::failed;
+use crate::split_writer::alone;
 
 mod items;
 mod open_run;
@@ -121,6 +122,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         None => return Err(PipelineError::usage("nothing to select: give --rule")),
     };
     let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
+    let _alone = alone(files.iter().flat_map(|(_, files)| files))?;
     let sorting =
         (config.reading.memory_bytes / 16) / files.iter().map(|files| files.1.len() as u64).sum::<u64>().max(1);
     let mut wanted = Vec::new();
