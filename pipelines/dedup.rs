@@ -30,6 +30,7 @@ use crate::error::PipelineError;
 use crate::failures::failed;
 use crate::memory::MemoryPlan;
 use crate::one_model::one_model;
+use crate::split_writer::alone;
 
 mod again;
 mod job;
@@ -173,6 +174,7 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
     let split = files.first().ok_or_else(|| PipelineError::usage("--format: none was given"))?.clone();
     let folder = durable::parent(&split).to_path_buf();
     let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
+    let _alone = alone(&files)?;
     let found = Searched::of(config, &folder, &|_| Ok(()), say, work)?;
     let sinks = files
         .iter()
@@ -288,8 +290,10 @@ impl Searched {
             benchmarks: other.as_ref().map(|other| other.described(&config.against)).into_iter().collect(),
             reading: facts.reading.clone().unwrap_or_default(),
             columns: Default::default(),
+            inputs: Some(config.inputs.len() as u64),
             shards: set.names.shards(),
             without: Vec::new(),
+            unfinished: Vec::new(),
             judged: set.vectors.len() as u64,
             rejected: facts.rejected + facts.notices.get("rows").map_or(0, |notice| notice.count),
             taken_down: facts.taken_down,
@@ -297,6 +301,7 @@ impl Searched {
             captionless: counted.captionless,
             captions_unknown: counted.captions_unknown,
             keys_sha256,
+            lists: None,
         })
     }
 }

@@ -31,6 +31,9 @@ pub fn of_split(split: &Membership) -> Notices {
         let rejected = split.head().map_or(0, |head| head.rejected);
         (Notices::default(), rejected, split.path().display().to_string())
     };
+    for shard in split.head().iter().flat_map(|head| &head.unfinished) {
+        notices.file_loss("not_judged_before", "shards that were not judged when the split was made", shard, None);
+    }
     let text = "samples that could not be judged, and are not kept";
     notices.loss("rejected_before", text, first, rejected, rejected);
     notices

@@ -15,7 +15,7 @@ use trommel_core::wake::locked;
 use trommel_ledger::read::Ledger;
 use trommel_select::SelectError;
 use trommel_select::head::{KeysHash, SplitHead};
-use trommel_select::membership::told::{not_in_split, repeated_keys};
+use trommel_select::membership::told::{not_in_split, not_judged, repeated_keys};
 use trommel_select::membership::{Kept, Membership, Picker, file_of};
 use trommel_select::split::{Format, SplitRow, read_head, read_rows};
 use trommel_shard::plan::{Plan, ShardRef};
@@ -183,6 +183,9 @@ impl SplitFile {
         };
         let (named, others): (Vec<&ShardRef>, Vec<_>) = plan.shards.iter().partition(is_named);
         let mut notices = Notices::default();
+        let (unjudged, others): (Vec<&ShardRef>, Vec<_>) =
+            others.into_iter().partition(|shard| membership.had_not_judged(&shard.name));
+        unjudged.iter().for_each(|shard| not_judged(&mut notices, &shard.name));
         let first = others.first().map_or("", |shard| shard.name.as_str());
         not_in_split(&mut notices, first, others.len() as u64);
         let shards = (0..).zip(named).map(|(ordinal, shard)| ShardRef { ordinal, ..shard.clone() });
@@ -229,6 +232,13 @@ impl SplitFile {
             }
         }
         met.note(&self.path, &mut notices).map_err(failed)?;
+        // Of a list that a head tells of it is known how many have its names.
+        if let Some(head) = &self.head {
+            let more = (self.config.count + again).saturating_sub(head.count);
+            let text = "samples that have a name of the split and are not its own: names alone do not tell them apart";
+            notices.loss("more_than_kept", text, first_again, more, more);
+            return Ok(notices);
+        }
         if !locked(&self.membership).needs_uids() {
             repeated_keys(&mut notices, first_again, again);
         }

@@ -19,7 +19,7 @@ use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_decide::percent::Percent;
 use trommel_decide::rule::Rule;
-use trommel_select::membership::told::{not_in_split, not_of_split};
+use trommel_select::membership::told::{not_in_split, not_judged, not_of_split};
 use trommel_select::membership::{Kept, Membership, Picker};
 use trommel_select::met::Met;
 use trommel_shard::original::visit;
@@ -129,9 +129,7 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
         reading.group.repeated = RepeatedMember::Reject;
     }
     let mut notices = plan.losses();
-    if let Some(split) = &split {
-        cover(split, &plan, &config.out, &mut notices)?;
-    }
+    let of_others = split.as_ref().map_or(Ok(0), |split| cover(split, &plan, &config.out, &mut notices))?;
     let met = split.as_ref().and_then(Membership::met).map(|met| Arc::new(Mutex::new(met)));
     let alone = split.as_ref().and_then(|split| split.keys_alone().cloned());
     // A reader of standard output asks for each shard by itself; new shards are to hold all of the list.
@@ -154,12 +152,15 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     match stream.run(from) {
         Ok(()) => {
             // A list of other shards is refused before anything says that the new ones are whole.
-            let absent = match (&stream.met, &config.kept_by) {
+            let (absent, never_came) = match (&stream.met, &config.kept_by) {
                 (Some(met), KeptBy::Split(path)) if config.out != Out::Pipe => {
                     Turn { path, keys, unwritten }.absent(config, &locked(met), &stream.notices)?
                 }
-                _ => Notices::default(),
+                _ => (Notices::default(), 0),
             };
+            if let Some(split) = &stream.split {
+                split.refuse_more(stream.sink.samples(), of_others + never_came).map_err(failed)?;
+            }
             let mut report = stream.sink.finish(&plan, &stream.notices)?;
             report.notices.merge(&absent);
             Ok(report)
@@ -198,6 +199,9 @@ trait Sink {
     /// The shards that an earlier turn has written.
     fn written(&self) -> Vec<PathBuf>;
 
+    /// Samples that were written, by an earlier turn too.
+    fn samples(&self) -> u64;
+
     /// Takes the next kept sample of a shard.
     fn add(&mut self, shard: &ShardRef, sample: &(&SampleInfo, Original), notices: &mut Notices) -> Result<(), Ended>;
 
@@ -228,6 +232,10 @@ impl Stream<'_> {
                     Some(kept) if kept.count() != Some(0) => Some(kept),
                     none => {
                         if none.is_none() {
+                            if split.had_not_judged(&shard.name) {
+                                not_judged(&mut self.notices, &shard.name);
+                                continue;
+                            }
                             refuse_other_name(split, shard)?;
                             if let Some(why) = stranger(split, shard)? {
                                 strangers += 1;

@@ -14,6 +14,7 @@ use trommel_select::compare::{Differences, comparison};
 use trommel_select::head::SplitHead;
 use trommel_select::scan::benchmark_of;
 use trommel_select::select::{RunFacts, WantedSplit};
+use trommel_select::settle::{is_told, lists_beside};
 use trommel_select::split::{Format, Kept, Sink, SplitRow, read_head, read_rows};
 
 use crate::dedup::{self, Again};
@@ -29,6 +30,8 @@ pub struct VerifyConfig {
     pub split: PathBuf,
     /// A run folder, or an epoch of a watch; or another split.
     pub run: PathBuf,
+    /// Of a split of `trommel dedup` of several inputs: those after the first.
+    pub more: Vec<PathBuf>,
     /// Of a split of `trommel dedup --against`: the other set's embeddings.
     pub against: Vec<String>,
     /// Of a split of `trommel dedup --split`: the split whose samples alone took part.
@@ -56,7 +59,7 @@ pub struct VerifyReport {
     pub keys_sha256: (String, String),
     /// Row by row; `None` where the split's rows are not there.
     pub rows: Option<Differences>,
-    /// Remarks for people, as `trommel select` makes them of the same rule and tables.
+    /// Remarks for people: lists that were not read, and what `trommel select` says of the same rule and tables.
     pub remarks: Vec<String>,
 }
 
@@ -67,8 +70,9 @@ pub struct VerifyReport {
 pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     let head = read_head(&config.split).map_err(failed)?;
     let table = table_of(&config.split);
+    let unread = unread_lists(&head, &config.split)?;
     if is_split(&config.run) {
-        return beside(head, &table.ok_or_else(|| without_rows(&config.split))?, config);
+        return beside(head, &table.ok_or_else(|| without_rows(&config.split))?, unread, config);
     }
     let (sinks, found) = match &table {
         Some(table) => {
@@ -82,13 +86,15 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
             return Err(PipelineError::usage(format!("--table is for splits of `trommel select`; this is `{rule}`")));
         }
         let LedgerReading { memory_bytes, threads, .. } = config.reading;
-        let run = config.run.display().to_string();
-        let of = Again { run: &run, against: &config.against, split: config.of.as_deref(), memory_bytes, threads };
+        let inputs = std::iter::once(&config.run).chain(&config.more);
+        let inputs: Vec<String> = inputs.map(|input| input.display().to_string()).collect();
+        let of =
+            Again { inputs: &inputs, against: &config.against, split: config.of.as_deref(), memory_bytes, threads };
         (dedup::again(&head, of, sinks, &|facts| refuse_others(&head, facts, &config.run))?, Vec::new())
-    } else if !config.against.is_empty() || config.of.is_some() {
+    } else if !config.against.is_empty() || config.of.is_some() || !config.more.is_empty() {
         let rule = &head.rule;
         return Err(PipelineError::usage(format!(
-            "--against and --split are for splits of `trommel dedup`; this is `{rule}`"
+            "--against, --split and further inputs are for splits of `trommel dedup`; this is `{rule}`"
         )));
     } else {
         selected(&head, config, sinks)?
@@ -117,8 +123,20 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
         judged: (head.judged, mine.judged),
         keys_sha256: (head.keys_sha256, mine.keys_sha256),
         rows,
-        remarks,
+        remarks: unread.into_iter().chain(remarks).collect(),
     })
+}
+
+/// Compares the lists that lie beside a split's head with what it tells of them, and gives a remark on each of which it tells nothing.
+fn unread_lists(head: &SplitHead, split: &Path) -> Result<Vec<String>, PipelineError> {
+    let mut unread = Vec::new();
+    for list in lists_beside(split) {
+        if !is_told(head, &list).map_err(PipelineError::failed)? {
+            let list = list.display();
+            unread.push(format!("{list} was not read: an earlier version wrote the split, and no hash of its lists"));
+        }
+    }
+    Ok(unread)
 }
 
 /// Whether it is a split that is checked against; of .npy files embeddings are meant, which splits of dedup are checked against.
@@ -128,8 +146,14 @@ fn is_split(run: &Path) -> bool {
 }
 
 /// A split beside another one: what changes sides.
-fn beside(head: SplitHead, table: &Path, config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
+fn beside(
+    head: SplitHead,
+    table: &Path,
+    mut remarks: Vec<String>,
+    config: &VerifyConfig,
+) -> Result<VerifyReport, PipelineError> {
     let unread = [
+        ("a further input", !config.more.is_empty()),
         ("--against", !config.against.is_empty()),
         ("--split", config.of.is_some()),
         ("--table", !config.reading.tables.is_empty()),
@@ -142,6 +166,7 @@ fn beside(head: SplitHead, table: &Path, config: &VerifyConfig) -> Result<Verify
     }
     let other = read_head(&config.run).map_err(failed)?;
     let others = table_of(&config.run).ok_or_else(|| without_rows(&config.run))?;
+    remarks.extend(unread_lists(&other, &config.run)?);
     let (mut sink, found) = comparison(table, config.shown).map_err(failed)?;
     for row in read_rows(&others).map_err(failed)? {
         let SplitRow { shard, index, key } = row.map_err(failed)?;
@@ -157,7 +182,7 @@ fn beside(head: SplitHead, table: &Path, config: &VerifyConfig) -> Result<Verify
         judged: (head.judged, other.judged),
         keys_sha256: (head.keys_sha256, other.keys_sha256),
         rows: Some(rows),
-        remarks: Vec::new(),
+        remarks,
     })
 }
 

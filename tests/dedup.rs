@@ -326,6 +326,21 @@ fn duplicates_inside_a_split() {
     assert!(said.contains("it is another shard"), "{said}");
 }
 
+/// Two samples of one key are no second line of a list.
+#[test]
+fn a_key_that_is_missing_is_not_hidden_by_one_that_comes_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let rows = [("s.tar", 0, "a", 0.0), ("s.tar", 1, "a", 90.0), ("s.tar", 2, "b", 180.0)];
+    let (set, list) = (write(Path::new(&path("set")), &rows, "w"), path("list.txt"));
+    for (lines, status) in [("s.tar/a\ns.tar/b\n", 0), ("s.tar/a\ns.tar/gone\n", 4), ("s.tar/a\nother.tar/b\n", 4)] {
+        std::fs::write(&list, lines).unwrap();
+        let out = run(status, &["dedup", &set, "--split", &list, "--above", "0.9", "-o", &path("out.parquet")]);
+        let lost = stderr(&out).contains("samples of the split that have no embedding here: 1");
+        assert_eq!(lost, status == 4, "{lines}: {}", stderr(&out));
+    }
+}
+
 /// An epoch of a watch: what is taken down is in no split, and makes nobody go.
 #[test]
 fn what_is_taken_down_takes_no_part() {
@@ -417,6 +432,15 @@ fn a_split_can_be_verified() {
         let said = stderr(&verify(2, split, more));
         assert!(said.contains(word), "{word}: {said}");
     }
+    // Of several inputs all are given, and no other number of them.
+    let [two, part] = ["two.parquet", "part"].map(|name| path(name).display().to_string());
+    let part = write(Path::new(&part), &ROWS, "w");
+    let more = write(&path("more"), &[("z.tar", 0, "z0", 0.0), ("z.tar", 1, "z1", 45.0)], "w");
+    run(0, &["dedup", &part, &more, "--above", "0.999", "-o", &two]);
+    let verified = run(0, &["verify", &two, &part, &more]);
+    assert!(String::from_utf8_lossy(&verified.stdout).starts_with("equal: "), "{}", stderr(&verified));
+    let said = stderr(&run(2, &["verify", &two, &part]));
+    assert!(said.contains("was asked of 2 inputs, and 1 are given"), "{said}");
     let both = path("both.parquet").display().to_string();
     run(0, &["dedup", &set, "--split", &first, "--against", &fewer_set, "--above", "0.97", "-o", &both]);
     assert!(equal(&both, &["--split", &first, "--against", &fewer_set]).starts_with("equal: "));

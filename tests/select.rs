@@ -131,7 +131,9 @@ fn a_report_tells_who_changes_sides_in_a_split() {
         run(0, &["report", &ledger, "-o", &page, "--tables", &tables.display().to_string(), "--against", &split]);
         let table = |name: &str| std::fs::read_to_string(tables.join(name)).unwrap();
         assert_eq!(table("against.csv"), due, "{format}");
-        assert_eq!(table("turned.csv").lines().skip(1).collect::<Vec<_>>(), turned[..50], "{format}");
+        assert_eq!(table("turned.csv").lines().skip(1).collect::<Vec<_>>(), turned, "{format}");
+        let named = |text: &str| turned.iter().filter(|line| text.contains(line.split(',').next().unwrap())).count();
+        assert_eq!(named(&table("turned.tex").replace("\\_", "_")), 50, "{format}: for people the first");
         let page = std::fs::read_to_string(page).unwrap();
         assert!(page.contains("keep-nearest:60") && page.contains("The first 50 of"), "{format}");
         assert!(!page.contains("names of the list"), "{format}");
@@ -444,7 +446,19 @@ fn what_is_no_split_is_refused_with_what_is_one() {
             "{which}: {said}"
         );
     }
-    run(0, &["verify", &format!("{into}/x.split.json"), &ledger]);
+    let verify = ["verify", &format!("{into}/x.split.json"), &ledger];
+    run(0, &verify);
+    // The list beside it is the one that it tells of; what an earlier version has written is said to be unread.
+    let (list, head) = (out.join("x.txt"), out.join("x.split.json"));
+    let lines = std::fs::read_to_string(&list).unwrap();
+    std::fs::write(&list, lines.split_once('\n').unwrap().1).unwrap();
+    let said = stderr(&run(1, &verify));
+    assert!(said.contains("x.txt: it is not the list that") && said.contains("x.split.json tells of"), "{said}");
+    let mut told: Value = serde_json::from_str(&std::fs::read_to_string(&head).unwrap()).unwrap();
+    told.as_object_mut().unwrap().remove("lists").unwrap();
+    std::fs::write(&head, told.to_string()).unwrap();
+    let said = stderr(&run(0, &verify));
+    assert!(said.contains("x.txt was not read") && said.contains("x.npy was not read"), "{said}");
 }
 
 /// numpy, pyarrow and polars read what was written, as those who use DataComp and tables do.

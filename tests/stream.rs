@@ -194,7 +194,7 @@ fn whatever_is_kept_comes_as_it_stands() {
             .collect();
         let ledger = made(folder.path(), &shards, &|at, index| drawn.contains(&(at, index)));
         let into = folder.path().join("splits").display().to_string();
-        run(0, &["select", &ledger, "--rule", "kept=random:100%", "-o", &into, "--format", "parquet,txt,npy"]);
+        run(0, &["select", &ledger, "--rule", "kept=random:100%", "-o", &into, "--format", "parquet,npy"]);
         let pairs = || drawn.iter().map(|&(at, index)| (at, index, &shards[at].samples[index]));
         let mut last = None;
         let due = expected(pairs(), |sample| last.replace(&sample.key) == Some(&sample.key));
@@ -214,14 +214,18 @@ fn whatever_is_kept_comes_as_it_stands() {
         assert_eq!(with(&["--run", &ledger]).0, due, "seed {seed}: by the run");
         assert_eq!(with(&["--split", &format!("{into}/kept.split.json")]).0, due, "seed {seed}: by its head");
         assert_eq!(with(&["--split", &format!("{into}/kept.npy")]).0, due, "seed {seed}: by uids");
-        if pairs().map(|(at, _, sample)| (at, &sample.key)).collect::<BTreeSet<_>>().len() == drawn.len() {
-            let twins = (0..count).any(|at| {
-                let kept: BTreeSet<&String> = pairs().filter(|pair| pair.0 == at).map(|pair| &pair.2.key).collect();
-                shards[at].samples.iter().filter(|sample| kept.contains(&sample.key)).count() > kept.len()
-            });
-            if !twins {
-                assert_eq!(with(&["--split", &format!("{into}/kept.txt")]).0, due, "seed {seed}: by keys");
-            }
+        // A line of a list of keys stands for all samples of its key.
+        let twins = (0..count).any(|at| {
+            let kept: BTreeSet<&String> = pairs().filter(|pair| pair.0 == at).map(|pair| &pair.2.key).collect();
+            let mut others = (0..).zip(&shards[at].samples).filter(|(index, _)| !drawn.contains(&(at, *index)));
+            others.any(|(_, sample)| kept.contains(&sample.key))
+        });
+        let by_keys = ["select", &ledger, "--rule", "kept=random:100%", "-o", &into, "--format", "txt"];
+        let said = stderr(&run(if twins { 2 } else { 0 }, &by_keys));
+        if twins {
+            assert!(said.contains("one is kept and another is not"), "seed {seed}: {said}");
+        } else {
+            assert_eq!(with(&["--split", &format!("{into}/kept.txt")]).0, due, "seed {seed}: by keys");
         }
         let each = 1 + dice.below(12);
         let out = folder.path().join("out").display().to_string();
@@ -577,6 +581,9 @@ fn keys_alone_find_samples_of_stored_embeddings_in_any_shards() {
     assert!(again.contains(&due) && again.contains(&format!("{} samples kept", first.len())), "{again}");
     std::fs::write(&list, "elsewhere\n").unwrap();
     let said = stderr(&run(2, &["stream", &paths[0], "--split", &list, "-o", &at("none")]));
+    assert!(said.contains("s.keys: it is not the list that") && said.contains("s.split.json tells of"), "{said}");
+    std::fs::remove_file(at("s.split.json")).unwrap();
+    let said = stderr(&run(2, &["stream", &paths[0], "--split", &list, "-o", &at("none")]));
     assert!(said.contains("s.keys: none of its 1 keys is in these shards"), "{said}");
     // A key that stands for two samples.
     std::fs::write(&list, "000000003\n000010004\n").unwrap();
@@ -638,6 +645,47 @@ fn uids_that_no_sample_has_are_told() {
     let (paths, list) = with_uids(folder.path(), &[1, 3, 5]);
     let said = stderr(&run(0, &["stream", &paths[0], &paths[1], "--split", &list, "-o", &at("all")]));
     assert!(!said.contains("uids"), "{said}");
+}
+
+/// Who wrote the list has not seen that others have its names: whoever reads all of it has, and gives no more than the split keeps.
+#[test]
+fn more_samples_than_a_split_keeps_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, list) = with_uids(folder.path(), &[2, 4]);
+    let head = |count: u64| {
+        let head = serde_json::json!({
+            "schema": 1, "rule": "random:1%", "seed": 0, "ties": "", "identity": null, "benchmarks": [], "reading": {}, "shards": 1,
+            "judged": 9, "rejected": 0, "taken_down": 0, "count": count, "captionless": 0, "keys_sha256": ""
+        });
+        std::fs::write(folder.path().join("list.split.json"), head.to_string()).unwrap();
+    };
+    let new = folder.path().join("new").display().to_string();
+    let stream = ["stream", &paths[0], &paths[1], "--split", &list];
+    head(1);
+    for more in [&[][..], &["-o", &new]] {
+        let said = stderr(&run(2, &[&stream[..], more].concat()));
+        assert!(said.contains("2 samples here have its names, and it keeps 1 of them"), "{said}");
+    }
+    head(2);
+    run(0, &stream);
+}
+
+/// Nobody knows what a split would keep of a shard that was not judged: that it keeps nothing of it is not the split's word.
+#[test]
+fn a_shard_that_was_not_judged_when_the_split_was_made_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, _) = plain(folder.path(), 2, 3, 10);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let row = |index: usize| Row { key: format!("00000{index:04}"), ..Row::default() };
+    let judged = (0..3).map(row).collect::<Vec<_>>().into_iter();
+    make(&folder.path().join("half"), &[], vec![("00000.tar".into(), Some(judged)), ("00001.tar".into(), None)]);
+    for file in ["s.parquet", "s.txt"] {
+        run(3, &["select", &at("half"), "--rule", "random:100%", "-o", &at(file)]);
+        let said = stderr(&run(4, &["stream", &paths[0], &paths[1], "--split", &at(file)]));
+        assert!(said.contains("shards that were not judged when the split was made, not read: 1"), "{file}: {said}");
+        assert!(!said.contains("keeps nothing"), "{file}: {said}");
+        run(0, &["stream", &paths[0], "--split", &at(file)]);
+    }
 }
 
 /// New shards hold all that a split keeps of what is given, and the rest of it is told; they go on from the same rows only.

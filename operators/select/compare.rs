@@ -9,7 +9,7 @@ use trommel_core::wake::locked;
 
 use crate::SelectError;
 use crate::head::SplitHead;
-use crate::split::{Kept, Sink, SplitRow, read_rows};
+use crate::split::{Kept, Sink, SplitRow, Whole, read_rows};
 
 /// Where split and run differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -87,10 +87,10 @@ impl<I: Iterator<Item = Result<SplitRow, SelectError>> + Send> Sink for Comparis
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, _: &SplitHead) -> Result<Option<String>, SelectError> {
+    fn finish(mut self: Box<Self>, _: &SplitHead) -> Result<Whole, SelectError> {
         while let Some(row) = self.next_before(None)? {
             self.differs(false, row);
         }
-        Ok(None)
+        Ok(Whole::default())
     }
 }

@@ -49,11 +49,17 @@ pub struct SplitHead {
     /// Joined columns that the rule reads: sha256 over what it made of their values, in the order of the rows.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
+    /// As how many inputs the embeddings were given; `None` where they are a run's, and in heads of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<u64>,
     /// Shards that were selected from.
     pub shards: u64,
     /// Shards of the plan that were left out by name.
     #[serde(default)]
     pub without: Vec<String>,
+    /// Shards of the plan that were not judged when it was made, sorted: nobody knows what it would keep of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
     /// Samples that took part.
     pub judged: u64,
     /// Samples that could not be judged, and took no part.
@@ -69,6 +75,10 @@ pub struct SplitHead {
     pub captions_unknown: u64,
     /// The hash of the kept keys, see above.
     pub keys_sha256: String,
+    /// sha256 of each list of the split that lies beside its head, by the list's ending: a list does not say itself whose it is. `None` in heads
+    /// of earlier versions, and in Parquet files, which know nothing of what lies beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<BTreeMap<String, String>>,
 }
 
 impl SplitHead {

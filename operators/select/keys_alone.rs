@@ -1,24 +1,22 @@
 //! Keys without shards, in the order of their bytes: a list that finds samples wherever they stand.
 //!
 //! What was selected from stored embeddings is named by the files of embeddings, and the shards with the pictures are other files: only a sample's
-//! key is the same in both. Whoever reads searches the file, so that a process for each shard costs no more than the shard's own keys do.
+//! key is the same in both. Whoever reads searches the file, so that a process for each shard needs no memory for the others' keys.
 //! A key that stands for two samples decides nothing: it is refused in the list, and in shards as far as they are read.
 //!
 //! `LC_ALL=C sort` makes such a list of anybody's keys.
 
 use std::cmp::Ordering;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-use trommel_core::durable::Aside;
 
 use crate::SelectError;
 use crate::byte_order_mark::text_begins;
 use crate::external_sort::ExternalSort;
 use crate::head::SplitHead;
-use crate::sink::{Kept, Sink, settle};
+use crate::sink::{Kept, ListFile, Sink, Whole};
 
 /// Bytes that are read at a time in a search.
 const WINDOW_BYTES: u64 = 256;
@@ -200,19 +198,14 @@ impl Sink for KeysAlone {
         self.keys.add(key.to_owned()).map_err(SelectError::at(&self.path))
     }
 
-    fn finish(mut self: Box<Self>, _: &SplitHead) -> Result<Option<String>, SelectError> {
-        let file = Aside::create(&self.path).map_err(SelectError::at(&self.path))?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
+    fn finish(mut self: Box<Self>, _: &SplitHead) -> Result<Whole, SelectError> {
+        let mut out = ListFile::begin(&self.path)?;
         if let Some(key) = self.write(&mut out).map_err(SelectError::at(&self.path))? {
             let path = self.path.display();
             return Err(SelectError::Input(format!(
                 "{path}: two kept samples have the key `{key}`: keys alone do not tell them apart"
             )));
         }
-        settle(&self.path, out).map(|()| None)
-    }
-
-    fn path(&self) -> Option<&Path> {
-        Some(&self.path)
+        out.finish(None)
     }
 }

@@ -31,6 +31,7 @@ mod program;
 mod resolve;
 pub mod scan;
 pub mod select;
+pub mod settle;
 mod shortfall;
 mod sink;
 pub mod split;

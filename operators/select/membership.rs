@@ -8,13 +8,15 @@
 //! | `NAME.keys` | nothing: keys, whatever shard they stand in | a search in the file, a key |
 //! | a run folder | indices and keys of who is kept | the shard's part of the ledger |
 //!
+//! A list is read once through when it is opened: beside its head for its hash, else, where it is searched, for its order.
+//!
 //! # Invariants
 //! 1. Memory: what one shard keeps, and a footer; never the split.
 //! 2. A sample is in the split when its shard, its index and its key say so. A shard whose key at an index is another one has changed: that
 //!    is an error before anything is made of the sample.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use crate::head::SplitHead;
 use crate::keys_alone::KeyList;
 use crate::met::Met;
 use crate::select::RunFacts;
+use crate::settle::{file_sha256, is_told};
 use crate::split::{Format, head_path, read_head};
 pub use crate::uid_list::UidList;
 
@@ -110,24 +113,27 @@ impl Membership {
             _ if beside.exists() => Some(read_head(&beside)?),
             _ => None,
         };
+        let is_table = Format::of(&file) == Some(Format::Parquet);
+        let is_told = head.as_ref().filter(|_| !is_table).map_or(Ok(false), |head| is_told(head, &file))?;
         let source = match Format::of(&file) {
             Some(Format::Parquet) => Source::Table(Table::open(&file)?),
             Some(Format::Keys) => Source::Keys(Keys::open(&file)?),
-            // A search in a list that is not sorted would miss names and not know it; what `select` has written is.
+            // A search in a list that is not sorted would miss names and not know it; the one that its head tells of is.
             Some(Format::Uids) => {
                 let uids = UidList::open(&file)?;
-                if head.is_none() {
+                if !is_told {
                     uids.each(|_, _| ())?;
                 }
                 Source::Uids(Arc::new(uids))
             }
             Some(Format::KeysAlone) => {
                 let keys = KeyList::open(&file)?;
-                if head.is_none() {
+                if !is_told {
                     keys.count()?;
                 }
                 Source::KeysAlone(Arc::new(keys))
             }
+            None if !path.exists() => return Err(SelectError::at(path)(io::ErrorKind::NotFound.into())),
             None => return Err(no_split(path)),
         };
         Ok(Self { path: path.into(), head, source })
@@ -171,8 +177,7 @@ impl Membership {
             }
             Source::Table(_) | Source::Keys(_) | Source::Uids(_) | Source::KeysAlone(_) => {
                 let file = file_of(&self.path)?;
-                let mut input = File::open(&file).map_err(SelectError::at(&file))?;
-                std::io::copy(&mut input, &mut hash).map_err(SelectError::at(&file))?;
+                return file_sha256(&file).map_err(SelectError::at(&file));
             }
         }
         Ok(format!("{:x}", hash.finalize()))
@@ -220,6 +225,22 @@ impl Membership {
         }
     }
 
+    /// Refuses that more samples were `taken` by their names than the split keeps, `elsewhere` at least so many of those: others have the names too,
+    /// which whoever wrote a list of keys alone or of uids did not see.
+    ///
+    /// # Errors
+    /// More samples than the split's head tells of.
+    pub fn refuse_more(&self, taken: u64, elsewhere: u64) -> Result<(), SelectError> {
+        let due = self.head.as_ref().map(|head| head.count.saturating_sub(elsewhere));
+        match due.filter(|due| taken > *due) {
+            Some(due) => Err(SelectError::Input(format!(
+                "{}: {taken} samples here have its names, and it keeps {due} of them: it does not tell them from others; .parquet does",
+                self.path.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a list of keys has any of a shard, once [`Membership::coverage`] has asked for it; else `None`.
     #[must_use]
     pub fn lists(&self, shard: &str) -> Option<bool> {
@@ -250,6 +271,13 @@ impl Membership {
             Source::Run(run) => Some(run.ordinals.contains_key(name)),
             Source::Keys(_) | Source::Uids(_) | Source::KeysAlone(_) => None,
         }
+    }
+
+    /// Whether a shard was not judged when the split was made: that nothing of it is kept says nothing then.
+    #[must_use]
+    pub fn had_not_judged(&self, shard: &str) -> bool {
+        let unfinished = self.head.as_ref().map_or(&[][..], |head| &head.unfinished);
+        unfinished.binary_search_by(|name| name.as_str().cmp(shard)).is_ok()
     }
 
     /// A shard that it names, where it names shards: of a table the first, of a list what may be the first.
@@ -362,6 +390,9 @@ pub fn file_of(path: &Path) -> Result<PathBuf, SelectError> {
     };
     let beside = Format::ALL.map(|format| path.with_file_name(format!("{stem}.{}", format.extension())));
     let found = beside.into_iter().find(|file| file.exists());
+    if found.is_none() && !path.exists() {
+        return Err(SelectError::at(path)(io::ErrorKind::NotFound.into()));
+    }
     found.ok_or_else(|| SelectError::Input(format!("{}: the split's rows are not beside it", path.display())))
 }
 

@@ -18,7 +18,8 @@ use crate::join::{Join, join};
 use crate::program::Program;
 use crate::resolve::resolve;
 use crate::scan::{ROW_BYTES, ScanInput, Shard, benchmark_of, scan};
-use crate::split::{Kept, Sink, make_room};
+use crate::settle::Unnamed;
+use crate::split::{Kept, Sink};
 
 /// Bytes of a kept row on its way to its sinks.
 const KEPT_ROW_BYTES: u64 = 256;
@@ -179,6 +180,8 @@ fn select_here(
     let captions = Captions { captionless: scanned.captionless.clone(), unknown: scanned.unknown.clone() };
     let (kept, said) = resolve(program, scanned, budget.counter_bytes)?;
     let facts = RunFacts::of(source.ledger);
+    let mut unfinished = source.unfinished.to_vec();
+    unfinished.sort_unstable();
     let mut outputs: Vec<Output<'_>> = wanted
         .into_iter()
         .zip(&program.wanted)
@@ -212,8 +215,10 @@ fn select_here(
                 .filter(|(name, _)| read.contains(&name.as_str()))
                 .map(|(a, b)| (a.clone(), b.clone()))
                 .collect(),
+            inputs: None,
             shards: source.shards.len() as u64,
             without: source.without.to_vec(),
+            unfinished: unfinished.clone(),
             judged,
             rejected,
             taken_down,
@@ -221,21 +226,24 @@ fn select_here(
             captionless: output.captionless,
             captions_unknown: output.captions_unknown,
             keys_sha256: output.hash.finish(),
+            lists: None,
         };
         let mut sinks = output.wanted.sinks;
-        make_room(&sinks, &head)?;
         for sink in &mut sinks {
             let read = source.shards.iter().map(|shard| &shard.name);
-            sink.run_has(&mut read.chain(source.without).chain(source.unfinished).map(String::as_str));
+            sink.run_has(&mut read.chain(source.without).map(String::as_str));
         }
-        let finished = sinks.into_iter().map(|sink| sink.finish(&head));
-        let finished = finished.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten();
-        let short = program.exact_in(*node).into_iter().filter_map(|node| said.get(&node).cloned());
-        let remarks = short.chain(finished).collect();
-        Ok(MadeSplit { name: output.wanted.name, head, remarks })
+        let short = program.exact_in(*node).into_iter().filter_map(|node| said.get(&node).cloned()).collect::<Vec<_>>();
+        Ok((output.wanted.name, short, Unnamed::of(sinks, head)?))
     };
-    let mut made =
-        outputs.into_iter().zip(&program.wanted).map(finish).collect::<Result<Vec<MadeSplit>, SelectError>>()?;
+    // Who is refused has changed no split.
+    let unnamed = outputs.into_iter().zip(&program.wanted).map(finish).collect::<Result<Vec<_>, SelectError>>()?;
+    let settled = unnamed.into_iter().map(|(name, mut remarks, files)| {
+        let (head, told) = files.settle()?;
+        remarks.extend(told);
+        Ok(MadeSplit { name, head, remarks })
+    });
+    let mut made = settled.collect::<Result<Vec<MadeSplit>, SelectError>>()?;
     // What is to be said of tables is said once.
     made.iter_mut().take(1).for_each(|made| made.remarks.splice(0..0, remarks.clone()).for_each(drop));
     Ok(made)
@@ -299,8 +307,11 @@ impl<'a> Output<'a> {
     }
 
     fn add(&mut self, shard: &Shard, names: &Names, captions: &Captions) -> Result<(), SelectError> {
+        let Some(of) = self.kept.filter(|kept| kept.ones(shard.first_row..shard.first_row + shard.rows) > 0) else {
+            return Ok(());
+        };
         for (row, name) in (shard.first_row..).zip(names) {
-            if self.kept.is_some_and(|kept| kept.get(row)) {
+            if of.get(row) {
                 let (index, key, uid) = (name.index, name.key.as_str(), name.uid.as_deref());
                 self.hash.add(&shard.name, index, key);
                 self.count += 1;
@@ -308,6 +319,8 @@ impl<'a> Output<'a> {
                 self.captions_unknown += u64::from(captions.unknown.get(row));
                 let kept = Kept { shard: &shard.name, index, key, uid };
                 self.wanted.sinks.iter_mut().try_for_each(|sink| sink.add(kept))?;
+            } else {
+                self.wanted.sinks.iter_mut().try_for_each(|sink| sink.leave_out(&shard.name, &name.key))?;
             }
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Where the samples that a split keeps go.
 
-use std::io::BufWriter;
-use std::path::Path;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use trommel_core::durable::Aside;
 
 use crate::SelectError;
@@ -29,28 +30,82 @@ pub trait Sink: Send {
     /// A file that cannot be written, or a sample that cannot stand in it.
     fn add(&mut self, kept: Kept<'_>) -> Result<(), SelectError>;
 
-    /// Takes that there are no more, and gives a remark for people, where there is one to make.
+    /// Takes the next sample that is not kept, of a shard of which others are, in its place among them.
+    ///
+    /// # Errors
+    /// A sample that the file does not tell from a kept one.
+    fn leave_out(&mut self, _shard: &str, _key: &str) -> Result<(), SelectError> {
+        Ok(())
+    }
+
+    /// Takes that there are no more, and gives what was written, which has no name yet.
     ///
     /// # Errors
     /// A file that cannot be written.
-    fn finish(self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError>;
+    fn finish(self: Box<Self>, head: &SplitHead) -> Result<Whole, SelectError>;
 
-    /// Takes the names of all shards of the run or set that is selected from, before the end.
+    /// Takes the names of all shards that were judged of the run or set that is selected from, before the end.
     fn run_has(&mut self, _shards: &mut dyn Iterator<Item = &str>) {}
 
     /// Whether it reads uids.
     fn needs_uids(&self) -> bool {
         false
     }
+}
 
-    /// The file that it writes, where it writes one.
-    fn path(&self) -> Option<&Path> {
-        None
+/// What a sink has made: all of it is written, and nothing of it is seen under its name.
+#[derive(Debug, Default)]
+pub struct Whole {
+    pub(crate) file: Option<(PathBuf, Aside)>,
+    /// sha256 of a list.
+    pub(crate) list_sha256: Option<String>,
+    /// A remark for people, where there is one to make.
+    pub(crate) remark: Option<String>,
+}
+
+impl Whole {
+    /// A table, which says itself what it is.
+    pub(crate) fn table(path: PathBuf, out: BufWriter<Aside>) -> Result<Self, SelectError> {
+        let file = out.into_inner().map_err(|error| SelectError::at(&path)(error.into_error()))?;
+        Ok(Self { file: Some((path, file)), ..Self::default() })
+    }
+
+    /// Gives the file its name, where there is one.
+    ///
+    /// # Errors
+    /// A file that cannot have its name.
+    pub fn commit(self) -> Result<(), SelectError> {
+        self.file.map_or(Ok(()), |(path, file)| file.commit().map_err(SelectError::at(&path)))
     }
 }
 
-/// Gives a file its name.
-pub(crate) fn settle(path: &Path, out: BufWriter<Aside>) -> Result<(), SelectError> {
-    let file = out.into_inner().map_err(|error| SelectError::at(path)(error.into_error()))?;
-    file.commit().map_err(SelectError::at(path))
+/// A list being written, and hashed.
+pub(crate) struct ListFile {
+    path: PathBuf,
+    out: BufWriter<Aside>,
+    hash: Sha256,
+}
+
+impl ListFile {
+    pub fn begin(path: &Path) -> Result<Self, SelectError> {
+        let out = Aside::create(path).map_err(SelectError::at(path))?;
+        Ok(Self { path: path.into(), out: BufWriter::with_capacity(1 << 20, out), hash: Sha256::new() })
+    }
+
+    pub fn finish(self, remark: Option<String>) -> Result<Whole, SelectError> {
+        let list_sha256 = Some(format!("{:x}", self.hash.finalize()));
+        Ok(Whole { list_sha256, remark, ..Whole::table(self.path, self.out)? })
+    }
+}
+
+impl Write for ListFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }

@@ -8,6 +8,7 @@
 //! | `NAME.keys`: a key a line, sorted | shards that the run does not name (`keys_alone`) |
 //! | `NAME.split.json`: a [`SplitHead`] | `trommel verify` |
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufWriter, Write};
@@ -22,8 +23,8 @@ use trommel_core::durable::{self, Aside};
 use crate::SelectError;
 use crate::head::{META_NOTHING_OF, META_SPLIT, SPLIT_SCHEMA, SplitHead};
 use crate::keys_alone::KeysAlone;
-use crate::sink::settle;
-pub use crate::sink::{Kept, Sink};
+use crate::sink::ListFile;
+pub use crate::sink::{Kept, Sink, Whole};
 use crate::uids::Uids;
 
 /// Rows of a row group.
@@ -72,7 +73,7 @@ impl Format {
         Ok(match self {
             Self::Parquet => Box::new(Table::begin(path)?),
             Self::Uids => Box::new(Uids::begin(path, memory_bytes)),
-            Self::Keys => Box::new(Keys { path: path.into(), out: begin(path)? }),
+            Self::Keys => Box::new(Keys::begin(path)?),
             Self::KeysAlone => Box::new(KeysAlone::begin(path, memory_bytes)),
         })
     }
@@ -156,28 +157,6 @@ pub fn write_head(path: &Path, head: &SplitHead) -> Result<(), SelectError> {
     durable::write(path, (text + "\n").as_bytes()).map_err(SelectError::at(path))
 }
 
-/// Makes room for a split before the first of its files has its name: a head of another split would say of them what they are not, and
-/// the new one would say it of that split's files in formats that are not written now.
-///
-/// # Errors
-/// A file that cannot be removed.
-pub fn make_room(sinks: &[Box<dyn Sink>], head: &SplitHead) -> Result<(), SelectError> {
-    let written: Vec<&Path> = sinks.iter().filter_map(|sink| sink.path()).collect();
-    let remove = |path: &Path| durable::remove(path).map_err(SelectError::at(path));
-    for path in &written {
-        let beside = head_path(path);
-        // Only where a head says that they are a split's; of the same samples they stay true.
-        if read_head(&beside).is_ok_and(|old| old.keys_sha256 != head.keys_sha256) {
-            let endings = Format::ALL.iter().map(|format| format.extension()).chain(TABLES_BESIDE);
-            let others: Vec<PathBuf> = endings.map(|ending| path.with_extension(ending)).collect();
-            others.iter().filter(|other| !written.contains(&other.as_path())).try_for_each(|other| remove(other))?;
-        }
-        // The head goes last: until then it says what lies here.
-        remove(&beside)?;
-    }
-    Ok(())
-}
-
 fn begin(path: &Path) -> Result<BufWriter<Aside>, SelectError> {
     Aside::create(path).map(|file| BufWriter::with_capacity(1 << 20, file)).map_err(SelectError::at(path))
 }
@@ -229,7 +208,7 @@ impl Sink for Table {
         self.nothing_of = Some(without.map(str::to_owned).collect());
     }
 
-    fn finish(mut self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError> {
+    fn finish(mut self: Box<Self>, head: &SplitHead) -> Result<Whole, SelectError> {
         self.group()?;
         let text = serde_json::to_string(head).map_err(SelectError::Head)?;
         let mut metadata = vec![(META_SPLIT.to_owned(), text)];
@@ -246,36 +225,70 @@ impl Sink for Table {
         ] {
             metadata.push((name.into(), value));
         }
-        settle(&self.path, self.writer.finish_with(metadata)?).map(|()| None)
-    }
-
-    fn path(&self) -> Option<&Path> {
-        Some(&self.path)
+        Whole::table(self.path, self.writer.finish_with(metadata)?)
     }
 }
 
 struct Keys {
     path: PathBuf,
-    out: BufWriter<Aside>,
+    out: ListFile,
+    /// The shard that the samples are of, and its keys: those of kept samples, and of others.
+    shard: String,
+    kept: HashSet<String>,
+    others: HashSet<String>,
+}
+
+impl Keys {
+    fn begin(path: &Path) -> Result<Self, SelectError> {
+        let (shard, kept, others) = Default::default();
+        Ok(Self { path: path.into(), out: ListFile::begin(path)?, shard, kept, others })
+    }
+
+    fn of_shard(&mut self, shard: &str) {
+        if self.shard != shard {
+            shard.clone_into(&mut self.shard);
+            self.kept.clear();
+            self.others.clear();
+        }
+    }
+
+    /// A kept sample, and one that is not, of the same key.
+    fn same(&self, shard: &str, key: &str) -> SelectError {
+        SelectError::Input(format!(
+            "{}: of the samples {shard}/{key} one is kept and another is not, and a line does not tell them apart: .parquet does",
+            self.path.display()
+        ))
+    }
 }
 
 impl Sink for Keys {
     fn add(&mut self, Kept { shard, key, .. }: Kept<'_>) -> Result<(), SelectError> {
-        if shard.contains('\n') || key.contains('\n') {
+        // Readers take a carriage return for the end of the line.
+        if [shard, key].iter().any(|name| name.contains(['\n', '\r'])) {
             let path = self.path.display();
             return Err(SelectError::Input(format!(
                 "{path}: the key {key:?} of shard {shard:?} does not fit on one line"
             )));
         }
+        self.of_shard(shard);
+        if self.others.contains(key) {
+            return Err(self.same(shard, key));
+        }
+        self.kept.insert(key.into());
         writeln!(self.out, "{shard}/{key}").map_err(SelectError::at(&self.path))
     }
 
-    fn finish(self: Box<Self>, _: &SplitHead) -> Result<Option<String>, SelectError> {
-        settle(&self.path, self.out).map(|()| None)
+    fn leave_out(&mut self, shard: &str, key: &str) -> Result<(), SelectError> {
+        self.of_shard(shard);
+        if self.kept.contains(key) {
+            return Err(self.same(shard, key));
+        }
+        self.others.insert(key.into());
+        Ok(())
     }
 
-    fn path(&self) -> Option<&Path> {
-        Some(&self.path)
+    fn finish(self: Box<Self>, _: &SplitHead) -> Result<Whole, SelectError> {
+        self.out.finish(None)
     }
 }
 

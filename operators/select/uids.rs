@@ -10,16 +10,15 @@
 //! assert!(parse("x").is_none() && parse("").is_none() && parse(&"0".repeat(33)).is_none());
 //! ```
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use trommel_columnar::npy;
-use trommel_core::durable::Aside;
 
 use crate::SelectError;
 use crate::external_sort::ExternalSort;
 use crate::head::SplitHead;
-use crate::sink::{Kept, Sink, settle};
+use crate::sink::{Kept, ListFile, Sink, Whole};
 
 /// A uid as a number, whose upper half is the pair's first.
 #[must_use]
@@ -52,7 +51,7 @@ impl Uids {
     }
 
     /// Writes the list, and says how many uids it has.
-    fn write(&mut self, out: &mut BufWriter<Aside>) -> std::io::Result<u64> {
+    fn write(&mut self, out: &mut impl Write) -> std::io::Result<u64> {
         let mut count = 0;
         self.each(|_| {
             count += 1;
@@ -80,13 +79,11 @@ impl Sink for Uids {
         self.uids.add(uid).map_err(SelectError::at(&self.path))
     }
 
-    fn finish(mut self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError> {
-        let file = Aside::create(&self.path).map_err(SelectError::at(&self.path))?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
+    fn finish(mut self: Box<Self>, head: &SplitHead) -> Result<Whole, SelectError> {
+        let mut out = ListFile::begin(&self.path)?;
         let uids = self.write(&mut out).map_err(SelectError::at(&self.path))?;
-        settle(&self.path, out)?;
         let same = head.count - uids;
-        Ok((same > 0).then(|| {
+        out.finish((same > 0).then(|| {
             let path = self.path.display();
             format!("{path}: {uids} uids, each once; {same} kept samples have the uid of another kept one")
         }))
@@ -94,9 +91,5 @@ impl Sink for Uids {
 
     fn needs_uids(&self) -> bool {
         true
-    }
-
-    fn path(&self) -> Option<&Path> {
-        Some(&self.path)
     }
 }

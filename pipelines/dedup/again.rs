@@ -17,8 +17,8 @@ use crate::failures::failed;
 /// What the rule of a split is asked of once more.
 #[derive(Clone, Copy, Debug)]
 pub struct Again<'a> {
-    /// The set's embeddings.
-    pub run: &'a str,
+    /// The set's embeddings, in the order in which they were given.
+    pub inputs: &'a [String],
     /// The other set's, where there was one.
     pub against: &'a [String],
     /// The split whose samples alone took part, where there was one.
@@ -46,6 +46,12 @@ pub fn again(
         (false, false) => return wrong(format!("--against: `{rule}` compares with no other set")),
         _ => {}
     }
+    let given = of.inputs.len() as u64;
+    if let Some(due) = split.inputs.filter(|due| *due != given) {
+        return wrong(format!(
+            "`{rule}` was asked of {due} inputs, and {given} are given: they all decide, in their order"
+        ));
+    }
     match (&rule.of, of.split) {
         (Some(_), None) => return wrong(format!("`{rule}` is about the samples of a split: say which, --split FILE")),
         (None, Some(_)) => return wrong(format!("--split: `{rule}` is about all samples")),
@@ -61,7 +67,7 @@ pub fn again(
         (None, None) => {}
     }
     let config = DedupConfig {
-        inputs: vec![of.run.to_owned()],
+        inputs: of.inputs.to_vec(),
         rule,
         split: of.split.map(Path::to_path_buf),
         against: of.against.to_vec(),

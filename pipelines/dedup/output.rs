@@ -19,7 +19,8 @@ use trommel_dedup::nearest::Nearest;
 use trommel_dedup::neighbours::Apart;
 use trommel_dedup::scan::Suppressed;
 use trommel_select::head::{KeysHash, SplitHead};
-use trommel_select::split::{DUPLICATES, Kept, SAMPLES, Sink, head_path, make_room, write_head};
+use trommel_select::settle::Unnamed;
+use trommel_select::split::{DUPLICATES, Kept, SAMPLES, Sink, head_path, write_head};
 
 use super::spooled;
 use crate::error::PipelineError;
@@ -173,6 +174,7 @@ pub(super) fn write(
                 match gone {
                     Some(gone) => {
                         from += 1;
+                        sinks.iter_mut().try_for_each(|sink| sink.leave_out(shard, &name.key)).map_err(failed)?;
                         let Some(table) = &mut duplicates else { continue };
                         let (shard, by) = found.by.of(gone.by).map_err(spooled)?;
                         let by = [text(shard), text(&by.key), Cell::Number(Some(by.index))];
@@ -192,13 +194,9 @@ pub(super) fn write(
         }
     }
     let head = head(counted, hash.finish());
-    make_room(&sinks, &head).map_err(failed)?;
+    sinks.iter_mut().for_each(|sink| sink.run_has(&mut found.shards.iter().map(String::as_str)));
+    let (head, remarks) = Unnamed::of(sinks, head).and_then(Unnamed::settle).map_err(failed)?;
     [duplicates, samples].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
-    let mut remarks = Vec::new();
-    for mut sink in sinks {
-        sink.run_has(&mut found.shards.iter().map(String::as_str));
-        remarks.extend(sink.finish(&head).map_err(failed)?);
-    }
     split.map_or(Ok(()), |split| write_head(&head_path(split), &head).map_err(failed))?;
     Ok((head, remarks))
 }

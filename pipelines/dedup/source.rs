@@ -83,6 +83,10 @@ struct Gathering {
     last_shard: String,
     /// What the split keeps of the shard that is being read.
     kept: Option<(String, Option<Kept>)>,
+    /// Of a list of keys: those of the shard that have come.
+    came: HashSet<String>,
+    /// Of a list of keys: how many of each shard's did not come.
+    due: HashMap<String, u64>,
     /// Which names have come, of a list that does not say where its samples stand.
     met: Option<Arc<Mutex<Met>>>,
 }
@@ -103,6 +107,8 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
                     shards: BTreeSet::new(),
                     last_shard: String::new(),
                     kept: None,
+                    came: HashSet::new(),
+                    due: HashMap::new(),
                     met: reading.split.and_then(Membership::met).map(|met| Arc::new(Mutex::new(met))),
                 };
                 all.insert((gathering, found.dim, found.identity.clone()))
@@ -121,10 +127,11 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
         }
         gathering.input(argument, &found, reading)?;
     }
-    let (gathering, _, identity) = all.ok_or_else(|| PipelineError::usage("no embeddings were given"))?;
+    let (mut gathering, _, identity) = all.ok_or_else(|| PipelineError::usage("no embeddings were given"))?;
+    let unmet = reading.split.map_or(Ok(0), |split| gathering.unmet(split))?;
     let Gathering { filling, naming, ranks, hash, mut facts, shards, met, .. } = gathering;
     if let Some(split) = reading.split {
-        facts.of_split(split, filling.len() as u64)?;
+        facts.of_split(split, filling.len() as u64, unmet)?;
         // Of all others it is known by now how many are lost.
         if let (Some(met), true) = (met, split.needs_uids() && split.head().is_none()) {
             locked(&met).note(split.path(), &mut facts.notices).map_err(failed)?;
@@ -244,11 +251,15 @@ impl Gathering {
         uid: impl FnOnce() -> Option<String>,
     ) -> Result<bool, PipelineError> {
         if self.kept.as_ref().is_none_or(|(name, _)| name != shard) {
+            self.leave();
             self.kept = Some((shard.to_owned(), split.shard(shard).map_err(failed)?));
         }
         match self.kept.as_ref().and_then(|(_, kept)| kept.as_ref()) {
             None => Ok(false),
-            Some(Kept::Keys(keys)) => Ok(keys.contains(key)),
+            Some(Kept::Keys(keys)) => Ok(keys.get(key).is_some_and(|key| {
+                self.came.insert(key.clone());
+                true
+            })),
             Some(kept @ (Kept::Uids(_) | Kept::KeysAlone(_))) => {
                 Picker::new(split.path(), shard, kept).after(self.met.clone()).keeps(index, key, uid).map_err(failed)
             }
@@ -265,9 +276,32 @@ impl Gathering {
     }
 }
 
+impl Gathering {
+    /// Takes that another shard comes next.
+    fn leave(&mut self) {
+        let came = std::mem::take(&mut self.came).len() as u64;
+        if let Some((shard, Some(Kept::Keys(keys)))) = self.kept.take() {
+            // One that comes in parts has the same keys again.
+            let due = self.due.entry(shard).or_insert(keys.len() as u64);
+            *due = due.saturating_sub(came);
+        }
+    }
+
+    /// Names of a list that no row had: two samples of one name do not make up for a name that is missing.
+    fn unmet(&mut self, split: &Membership) -> Result<u64, PipelineError> {
+        if let Some(met) = self.met.as_ref().filter(|_| split.head().is_some()) {
+            return Ok(locked(met).unmet().map_err(failed)?.count);
+        }
+        self.leave();
+        let shards: Vec<&str> = self.due.keys().map(String::as_str).collect();
+        let others = if split.lists_keys() { split.coverage(&shards, &[]).map_err(failed)? } else { None };
+        Ok(self.due.values().sum::<u64>() + others.map_or(0, |others| others.absent_samples))
+    }
+}
+
 impl Facts {
-    /// Notes which split took part, and what of it has no embedding.
-    fn of_split(&mut self, split: &Membership, found: u64) -> Result<(), PipelineError> {
+    /// Notes which split took part, and what of it has no embedding: `unmet` names of a list, which others may have.
+    fn of_split(&mut self, split: &Membership, found: u64, unmet: u64) -> Result<(), PipelineError> {
         let path = split.path().display().to_string();
         self.of = Some(sha256_of(split)?);
         let due = match (split.head(), split.shards().map_err(failed)?) {
@@ -279,7 +313,9 @@ impl Facts {
             (None, None) if split.needs_uids() => found,
             (None, None) => split.listed().map_err(failed)?.unwrap_or(found),
         };
-        let lost = due.saturating_sub(found + self.taken_down);
+        let found = found + self.taken_down;
+        let lost = if split.lists_keys() { unmet } else { due.saturating_sub(found).max(unmet) };
+        split.refuse_more(found, lost).map_err(failed)?;
         self.notices.loss("split_samples", "samples of the split that have no embedding here", path, lost, lost);
         Ok(())
     }

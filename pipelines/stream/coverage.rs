@@ -20,17 +20,17 @@ fn other_names(shard: &ShardRef) -> impl Iterator<Item = &str> {
     slashes.chain([0]).take(PARTS).map(|at| &shard.url[at..])
 }
 
-/// Tells what the split keeps of shards that are not given, where new shards are to hold all of it: a reader of standard output asks for each
+/// Tells what the split keeps of shards that are not given, and gives how many samples these are, where new shards are to hold all of it: a reader of standard output asks for each
 /// shard by itself.
-pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut Notices) -> Result<(), PipelineError> {
+pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut Notices) -> Result<u64, PipelineError> {
     let shards: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
     let others: Vec<&str> = plan.shards.iter().flat_map(other_names).collect();
     let is_pipe = *out == Out::Pipe;
     // A list of keys is read here for a pipe too: afterwards it knows where each shard's lines stand.
     if is_pipe && !split.lists_keys() {
-        return Ok(());
+        return Ok(0);
     }
-    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)?.filter(|_| !is_pipe) else { return Ok(()) };
+    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)?.filter(|_| !is_pipe) else { return Ok(0) };
     if coverage.kept == 0 && coverage.absent > 0 {
         plan.shards.iter().try_for_each(|shard| refuse_other_name(split, shard))?;
         return Err(PipelineError::usage(format!(
@@ -43,7 +43,7 @@ pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut No
         )));
     }
     coverage.note_absent(notices);
-    Ok(())
+    Ok(coverage.absent_samples)
 }
 
 /// Why a shard that the split does not name is none of those that it was made from; `None` where that is not known.
@@ -79,8 +79,13 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Notes which names of the list did not come, where all that was `found` is known; no key at all is no list of these shards.
-    pub(super) fn absent(&self, config: &StreamConfig, met: &Met, found: &Notices) -> Result<Notices, PipelineError> {
+    /// Notes which names of the list did not come, and gives how many, where all that was `found` is known; no key at all is no list of these shards.
+    pub(super) fn absent(
+        &self,
+        config: &StreamConfig,
+        met: &Met,
+        found: &Notices,
+    ) -> Result<(Notices, u64), PipelineError> {
         let (path, lost, mut notices) = (self.path.display(), found.any_loss(), Notices::default());
         let absent = met.note(self.path, &mut notices).map_err(failed)?.count;
         let text = "samples that an earlier turn of this command could not write, whose names may be among those that no sample has";
@@ -92,7 +97,7 @@ impl Turn<'_> {
                 "{path}: none of its {absent} keys is in these shards (first: {first})"
             )));
         }
-        Ok(notices)
+        Ok((notices, absent))
     }
 }
 

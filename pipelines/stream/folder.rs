@@ -113,6 +113,11 @@ impl Sink for Folder {
         (0..self.done.len()).map(|number| self.shard(number)).collect()
     }
 
+    fn samples(&self) -> u64 {
+        let open = self.open.as_ref().map_or(0, |open| open.samples);
+        open + self.done.iter().map(|stats| stats.successes).sum::<u64>()
+    }
+
     fn add(
         &mut self,
         shard: &ShardRef,

@@ -69,6 +69,10 @@ impl Sink for Pipe {
         Vec::new()
     }
 
+    fn samples(&self) -> u64 {
+        self.report.samples
+    }
+
     fn add(
         &mut self,
         shard: &ShardRef,

@@ -18,6 +18,14 @@ pub fn not_of_split(notices: &mut Notices, shard: &str) {
     notices.note("not_of_split", "shards that the split was not made from, not read", shard, 1);
 }
 
+/// What is said of shards of which nobody knows what the split would keep.
+const NOT_JUDGED: &str = "shards that were not judged when the split was made, not read";
+
+/// Counts a shard that is not read since it was not judged when the split was made: what it would have kept of it is lost.
+pub fn not_judged(notices: &mut Notices, shard: &str) {
+    notices.file_loss("not_judged", NOT_JUDGED, shard, None);
+}
+
 /// Notes `count` samples whose key another one has too, of a list that says nothing but keys, and the `first`.
 pub fn repeated_keys(notices: &mut Notices, first: impl Into<String>, count: u64) {
     let text = "samples kept whose key another one has too: keys alone do not tell them apart";
@@ -47,11 +55,15 @@ impl Membership {
         Ok(Some(other).filter(|_| is_other || leaves_out == Some(false)))
     }
 
-    /// Notes why a shard of which nothing is kept is not read.
+    /// Notes why a shard of which nothing is kept is not read; what was lost before is told elsewhere.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub fn note_unread(&self, shard: &str, notices: &mut Notices) -> Result<(), SelectError> {
+        if self.had_not_judged(shard) {
+            notices.note("not_judged", NOT_JUDGED, shard, 1);
+            return Ok(());
+        }
         match self.stranger(shard)? {
             Some(_) => not_of_split(notices, shard),
             None => not_in_split(notices, shard, 1),

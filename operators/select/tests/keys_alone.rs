@@ -23,7 +23,7 @@ fn written(path: &Path, keys: &[String], run_bytes: u64) -> Result<(), SelectErr
     for (key, index) in keys.iter().zip(0..) {
         sink.add(Kept { shard: "img_emb/img_emb_0.npy", index, key, uid: None })?;
     }
-    sink.finish(&head(keys.len() as u64)).map(|_| ())
+    sink.finish(&head(keys.len() as u64))?.commit()
 }
 
 fn open(path: &Path) -> Membership {

@@ -12,6 +12,7 @@ use super::world::{Dice, Row, make};
 use crate::SelectError;
 use crate::head::{META_SPLIT, SplitHead};
 use crate::membership::{Kept, KeptRow, Membership, Picker};
+use crate::settle::Unnamed;
 use crate::split::{self, Format, head_path, write_head};
 
 /// Rows by shard: index and key.
@@ -35,7 +36,7 @@ fn written(folder: &Path, format: Format, rows: &Rows) -> PathBuf {
         }
     }
     let head = head(rows.values().map(|rows| rows.len() as u64).sum());
-    sink.finish(&head).unwrap();
+    sink.finish(&head).unwrap().commit().unwrap();
     path
 }
 
@@ -216,6 +217,87 @@ fn lists_of_keys_are_found_wherever_a_shard_stands() {
     let error = Membership::open(&path).unwrap().shard("0.tar").unwrap_err().to_string();
     let due = "bad.txt: no list of samples: at byte 8: `no slash`; SHARD/KEY is due; keys alone stand in a list NAME.keys, sorted";
     assert!(error.ends_with(due), "{error}");
+}
+
+/// What lies under a split's name by now, and whether it can be opened.
+fn beside(folder: &Path) -> Vec<(String, bool)> {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| !name.ends_with(".json")).collect();
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), Membership::open(&folder.join(name)).is_ok())).collect()
+}
+
+/// A list is the one that its head tells of, or it is refused; who fails to write one changes nothing.
+#[test]
+fn lists_and_their_head_certify_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |format: Format| folder.path().join(format!("s.{}", format.extension()));
+    let write = |formats: &[Format], keys: &[&str]| {
+        let mut sinks: Vec<_> = formats.iter().map(|format| format.sink(&file(*format), 1 << 20).unwrap()).collect();
+        for (key, index) in keys.iter().zip(0..) {
+            let kept = split::Kept { shard: "0.tar", index, key, uid: Some("a") };
+            sinks.iter_mut().for_each(|sink| sink.add(kept).unwrap());
+        }
+        let told = SplitHead { keys_sha256: keys.concat(), ..head(keys.len() as u64) };
+        let (head, _) = Unnamed::of(sinks, told)?.settle()?;
+        write_head(&folder.path().join("s.split.json"), &head)
+    };
+    let all = |names: &[&str], opens: bool| names.iter().map(|name| ((*name).to_owned(), opens)).collect::<Vec<_>>();
+    write(&[Format::Parquet, Format::KeysAlone], &["a", "b"]).unwrap();
+    assert_eq!(beside(folder.path()), all(&["s.keys", "s.parquet"], true));
+    // Of the same samples what is there stays, and is told of.
+    write(&[Format::Keys], &["a", "b"]).unwrap();
+    assert_eq!(beside(folder.path()), all(&["s.keys", "s.parquet", "s.txt"], true));
+    // Who is refused leaves all as it was; the next split of other samples leaves nothing of it.
+    let twice = write(&[Format::Parquet, Format::KeysAlone], &["c", "c"]).unwrap_err().to_string();
+    assert!(twice.contains("two kept samples have the key `c`"), "{twice}");
+    assert_eq!(beside(folder.path()), all(&["s.keys", "s.parquet", "s.txt"], true));
+    let old = std::fs::read(file(Format::KeysAlone)).unwrap();
+    write(&[Format::Parquet], &["c", "c"]).unwrap();
+    assert_eq!(beside(folder.path()), all(&["s.parquet"], true));
+    // A list of whoever wrote it is no list of this split.
+    std::fs::write(file(Format::KeysAlone), &old).unwrap();
+    let stranger = Membership::open(&file(Format::KeysAlone)).err().unwrap().to_string();
+    assert!(stranger.contains("it is not the list that") && stranger.contains("s.split.json tells of"), "{stranger}");
+    // Nor is one that lacks a line, or is in another order.
+    write(&[Format::Keys, Format::KeysAlone, Format::Uids], &["a", "b"]).unwrap();
+    for (format, bytes) in [(Format::Keys, "0.tar/a\n"), (Format::KeysAlone, "b\na\n")] {
+        let good = std::fs::read(file(format)).unwrap();
+        std::fs::write(file(format), bytes).unwrap();
+        assert!(Membership::open(&file(format)).is_err(), "{format:?}");
+        std::fs::write(file(format), good).unwrap();
+        assert!(Membership::open(&file(format)).is_ok(), "{format:?}");
+    }
+    // What an earlier version's head says nothing of is read as anybody's, in order.
+    write_head(&folder.path().join("s.split.json"), &head(2)).unwrap();
+    assert!(Membership::open(&file(Format::KeysAlone)).is_ok());
+    std::fs::write(file(Format::KeysAlone), "b\na\n").unwrap();
+    assert!(Membership::open(&file(Format::KeysAlone)).is_err());
+}
+
+/// A line must not stand for a sample that is not kept, and must be read as it was written.
+#[test]
+fn a_line_that_names_another_sample_too_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.txt");
+    let kept = |key| split::Kept { shard: "0.tar", index: 0, key, uid: None };
+    for order in [[true, false], [false, true]] {
+        let mut sink = Format::Keys.sink(&path, 0).unwrap();
+        let refused = order.map(|keeps| {
+            let taken = if keeps { sink.add(kept("a")) } else { sink.leave_out("0.tar", "a") };
+            taken.err().map(|error| error.to_string())
+        });
+        let [None, Some(said)] = refused else { panic!("{refused:?}") };
+        assert!(
+            said.contains("of the samples 0.tar/a one is kept and another is not") && said.contains(".parquet does")
+        );
+    }
+    let mut sink = Format::Keys.sink(&path, 0).unwrap();
+    sink.add(kept("a")).unwrap();
+    sink.add(kept("a")).unwrap();
+    // Another shard's.
+    sink.leave_out("1.tar", "a").unwrap();
+    assert!(sink.add(kept("a\r")).unwrap_err().to_string().contains("does not fit on one line"));
 }
 
 #[test]

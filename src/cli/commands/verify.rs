@@ -20,8 +20,9 @@ use crate::say::say;
 pub struct VerifyArgs {
     /// A split: its .split.json, or its .parquet
     pub split: PathBuf,
-    /// A run folder over the same shards; or another split: who changes sides
-    pub run: PathBuf,
+    /// A run folder over the same shards (of a split of `dedup A B`: all inputs, in their order); or another split: who changes sides
+    #[arg(required = true, num_args = 1..)]
+    pub run: Vec<PathBuf>,
     /// Of a split of `dedup --against`: the other set, which may lie elsewhere now
     #[arg(long, value_name = "EMB")]
     pub against: Vec<String>,
@@ -39,9 +40,11 @@ pub struct VerifyArgs {
 
 /// Checks a split, and names the samples that differ.
 pub fn run(args: &VerifyArgs) -> Outcome {
+    let (run, more) = args.run.split_first().ok_or_else(|| PipelineError::usage("no run was given"))?;
     let config = VerifyConfig {
         split: args.split.clone(),
-        run: args.run.clone(),
+        run: run.clone(),
+        more: more.to_vec(),
         against: args.against.clone(),
         of: args.of.clone(),
         shown: args.show,
@@ -75,7 +78,8 @@ fn other(report: &VerifyReport) -> &'static str {
 }
 
 fn told(args: &VerifyArgs, report: &VerifyReport) -> String {
-    let (split, run) = (args.split.display(), args.run.display());
+    let run: Vec<String> = args.run.iter().map(|run| run.display().to_string()).collect();
+    let (split, run) = (args.split.display(), run.join(" "));
     let rows = report.rows.as_ref().map_or_else(
         || "the split's rows are not beside it, so that nobody can say which".to_owned(),
         |rows| {
