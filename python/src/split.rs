@@ -1,5 +1,7 @@
 //! A split, as Python holds it.
 
+use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -87,6 +89,13 @@ impl Split {
 
 /// What Python's users expect of an error.
 pub fn of_split(error: SelectError) -> PyErr {
+    // However a split is read, what is named and not there is one error.
+    let mut causes = std::iter::successors(Some(&error as &dyn Error), |error| error.source());
+    let is_missing =
+        |cause: &dyn Error| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::NotFound);
+    if causes.any(is_missing) {
+        return PyFileNotFoundError::new_err(Causes(&error).to_string());
+    }
     match &error {
         SelectError::Ledger(LedgerError::NoRun { .. }) => PyFileNotFoundError::new_err(error.to_string()),
         SelectError::Io { .. } | SelectError::Ledger(LedgerError::Storage { .. }) => {

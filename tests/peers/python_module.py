@@ -250,6 +250,10 @@ def errors(shards, file, scratch):
     raised(ValueError, lambda: trommel.samples())
     raised(ValueError, lambda: trommel.samples(shards, rank=2, world_size=2))
     raised(ValueError, lambda: trommel.samples(shards, split=tars[0]))
+    # However a split's file would be read.
+    for name in ("nope.txt", "nope.npy", "nope.keys", "nope.parquet", "nope.split.json", "nope"):
+        said = raised(FileNotFoundError, lambda: trommel.samples(shards, split=scratch / name))
+        assert name in said, said
     raised(ValueError, lambda: trommel.samples(shards, split=file, run=scratch))
 
     # Gone after it was listed, and of another size.
