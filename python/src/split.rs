@@ -90,10 +90,7 @@ impl Split {
 /// What Python's users expect of an error.
 pub fn of_split(error: SelectError) -> PyErr {
     // However a split is read, what is named and not there is one error.
-    let mut causes = std::iter::successors(Some(&error as &dyn Error), |error| error.source());
-    let is_missing =
-        |cause: &dyn Error| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::NotFound);
-    if causes.any(is_missing) {
+    if is_missing(&error) {
         return PyFileNotFoundError::new_err(Causes(&error).to_string());
     }
     match &error {
@@ -103,4 +100,10 @@ pub fn of_split(error: SelectError) -> PyErr {
         }
         _ => PyValueError::new_err(Causes(&error).to_string()),
     }
+}
+
+/// Whether an error comes from a file that is not there.
+fn is_missing(error: &(dyn Error + 'static)) -> bool {
+    let here = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+    here || error.source().is_some_and(is_missing)
 }
