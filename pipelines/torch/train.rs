@@ -110,3 +110,40 @@ fn train_together(
     let dealt_as = || matches!(judging.input, Input::Folders(_)).then(|| folders_dealt_as(&plan));
     let find = || Settled::find(run, &config.run, &size, exact.as_ref(), dealt_as, count);
     let mut settled = together.first_says(find)?;
+    let names: Vec<String> = match &settled.dealt_as {
+        Some(names) => names.clone(),
+        None => plan.shards.iter().map(|shard| shard.name.clone()).collect(),
+    };
+    let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, (0..).zip(names)));
+    if let Some(view) = &mut judging.decode.train {
+        view.labelled = settled.dealt_as.is_some();
+    }
+    let course = settled.course(run, &folder, kept)?;
+    let train_inputs = TrainInputs {
+        reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
+        leased: deal.clone(),
+        deal,
+        passes,
+        course,
+        judged: judged(&config.run, &folder)?,
+        settled,
+        folder,
+        parts: judging.part_config(),
+        trained: Trained::default(),
+    };
+    train_on(&Setting { run, config, model, together, stop, progress }, judging, train_inputs, judge_and_train)
+}
+
+/// The model that is trained, before anything is read or written: its recipe may contradict itself, and its vocabulary be one that is not
+/// read here.
+pub(crate) fn trained_model(run: &TrainRun) -> Result<Arc<dyn Architecture>, PipelineError> {
+    run.recipe.validate().map_err(PipelineError::usage)?;
+    let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
+    model.captions().map_err(PipelineError::usage)?;
+    Ok(model)
+}
+
+/// The picture that the trainer gets.
+pub(crate) fn train_view(run: &TrainRun, preprocess: &Preprocess) -> TrainView {
+    TrainView { size: preprocess.size, scale: (0.9, 1.0), seed: run.seed, labelled: false }
+}

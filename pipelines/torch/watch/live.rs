@@ -186,5 +186,135 @@ impl Live {
         let (mut judging, model) = prepare(&run, &judge, decisions_bytes, (together.ranks(), &stop))?;
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.
         let size = size_of(&run, &judging, LIVE_LANES);
-        let settled = together
-            .first_says(|| Settled::find(&run, &judge.run, &size, None, || None, || Ok(None)))?;
+        let settled = together.first_says(|| Settled::find(&run, &judge.run, &size, None, || None, || Ok(None)))?;
+        let lanes = settled.order.lanes;
+        let deal = Arc::new(Lanes::growing(lanes));
+        let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];
+        deals.iter().for_each(|deal| grow(deal, feed));
+        let (named, unknown): (GrowingPlan, Arc<str>) = (plan.clone(), Arc::from(""));
+        judging.names = Arc::new(move |ordinal| {
+            named.shard(ordinal).map_or_else(|| unknown.clone(), |shard| Arc::from(shard.name.as_str()))
+        });
+        let trained = Trained::default();
+        let news: Arc<Mutex<News>> = Arc::default();
+        let (on_decided, noted) = (waker.clone(), news.clone());
+        if let Some(cluster) = together.cluster() {
+            let waker = waker.clone();
+            cluster.control().on_message(move |_, message| {
+                if matches!(message, Message::Committed { .. }) {
+                    waker.wake();
+                }
+                false // it is for the leases
+            });
+        }
+        let train_inputs = TrainInputs {
+            reader: judging.growing_reader(
+                plan.clone(),
+                Arc::new(Newest { views, split, pool: FolderDecisions::new(pool.root()) }),
+            ),
+            deal: deals[0].clone(),
+            leased: deals[1].clone(),
+            passes: Some(1),
+            settled,
+            course: steps(&run, None)?,
+            judged,
+            folder: pool,
+            parts,
+            trained: trained.clone(),
+        };
+        let (ended, progress) = (stop.clone(), progress.clone());
+        let thread = std::thread::Builder::new().name("live trainer".into()).spawn(move || {
+            let (run, config, stop, progress) = (&run, &judge, &ended, &progress);
+            let training = Training { run, config, model, together: &together, stop, progress };
+            let result = train_on(&training, judging, train_inputs, move |scope, parts, lanes| {
+                let (on_decided, noted) = (on_decided.clone(), noted.clone());
+                pool_and_train(scope, parts, lanes, &taken_down).inspect(move |shard| {
+                    let mut news = locked(&noted);
+                    if shard.status == LineStatus::Failed {
+                        news.failed.insert(shard.ordinal, shard.remark.clone().unwrap_or_default());
+                    } else {
+                        news.has_committed = true;
+                        news.notices.merge(&shard.notices);
+                    }
+                    drop(news);
+                    on_decided.wake();
+                })
+            });
+            let result = together.end(result);
+            waker.wake();
+            result
+        });
+        let thread = thread.map_err(PipelineError::failed)?;
+        Ok(Self { stop, thread, deals, plan, start, several, trained, news, _with_the_watch: with_the_watch })
+    }
+
+    /// Whether it can go on with what there is now, or has to be started anew.
+    pub(super) fn can_follow(&self, feed: &Feed) -> bool {
+        let known = self.deals[0].shards() as u64;
+        !self.several || feed.holes.iter().all(|&hole| hole >= known || self.deals[0].is_hole(hole))
+    }
+
+    /// Takes in what has arrived since, and what is not to be read any more. `wait` is for all processes.
+    pub(super) fn follow(
+        &self,
+        arrived: &Arrived,
+        feed: &Feed,
+        wait: impl FnOnce() -> Result<(), PipelineError>,
+    ) -> Result<(), PipelineError> {
+        let grows = feed.shards > self.deals[0].shards() as u64;
+        let known = self.plan.snapshot().len();
+        self.plan.extend(arrived.plan().shards.iter().skip(known).cloned());
+        grow(&self.deals[0], feed);
+        if self.several && grows {
+            wait()?;
+            grow(&self.deals[1], feed);
+        }
+        Ok(())
+    }
+
+    /// What it has read since it was asked last.
+    pub(super) fn news(&self) -> News {
+        std::mem::take(&mut *locked(&self.news))
+    }
+
+    /// Where it stands.
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        self.trained.cursor().or_else(|| self.start.clone())
+    }
+
+    /// Whether all that has come is trained on, as far as it fills batches.
+    pub(super) fn is_idle(&self) -> bool {
+        self.trained.is_idle()
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends it, after the running step and with a checkpoint.
+    pub(super) fn end(self) -> Result<TrainReport, PipelineError> {
+        self.stop.request();
+        let ended = self.thread.join();
+        ended.map_err(|_| PipelineError::failed("the live trainer's thread panicked"))?
+    }
+}
+
+/// Holes first: nobody begins one.
+fn grow(deal: &Lanes, feed: &Feed) {
+    feed.holes.iter().for_each(|&hole| _ = deal.hole(hole));
+    deal.grow(feed.shards);
+}
+
+/// Where the trainer of a folder stood at its newest checkpoint.
+pub(super) fn last_cursor(folder: &Path) -> Option<Cursor> {
+    let mut saved = standing(&folder.join(CHECKPOINTS)).ok()?.into_iter().map(|(_, path)| path.join(STATE_FILE));
+    let state: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(saved.find(|path| path.is_file())?).ok()?).ok()?;
+    serde_json::from_value(state.pointer("/position/cursor")?.clone()).ok()
+}
+
+/// Where its checkpoints and logs go.
+pub(super) fn folder(run: &Path) -> PathBuf {
+    run.join("train")
+}
