@@ -226,6 +226,21 @@ pub fn card(device: Device) -> Option<String> {
     Some(driver_name(number).unwrap_or_else(|| "unknown".into()))
 }
 
+/// The widest vectors that a CPU's products are computed with, as libtorch chooses among its kernels: others sum in another order. `None` for a GPU.
+#[must_use]
+pub fn vectors(device: Device) -> Option<&'static str> {
+    if device != Device::Cpu {
+        return None;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        return Some("AVX-512");
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        return Some("AVX2");
+    }
+    Some("narrower than AVX2")
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -266,6 +266,9 @@ mod tests {
         let lines = compared(&there, "t", &numerics("NVIDIA H100", "1", "8"), true).unwrap();
         assert!(lines[0].contains("NVIDIA A100"), "{lines:?}");
         assert!(compared(&there, "t", &numerics("NVIDIA A100", "1", "4"), false).is_err(), "fewer threads");
+        let of_cpu = found(json!(texts(&[("device", "cpu"), ("vectors", "AVX-512")])), json!({}));
+        let said = compared(&of_cpu, "t", &[("device", "cpu"), ("vectors", "AVX2")], false).unwrap_err();
+        assert!(said.contains("vectors: the checkpoint has AVX-512, now AVX2; --mix-numerics"), "{said}");
         let lines = compared(&there, "t", &numerics("NVIDIA A100", "2", "4"), false).unwrap();
         assert!(
             lines[0].contains("ranks: the checkpoint has 1, now 2; threads: the checkpoint has 8, now 4"),

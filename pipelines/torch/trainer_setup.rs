@@ -75,7 +75,8 @@ pub(crate) fn prepare(
     ]);
     let card = device::card(device);
     let card = card.into_iter().flat_map(|card| [("card".to_owned(), card), ("tf32".to_owned(), "off".to_owned())]);
-    let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).collect();
+    let vectors = device::vectors(device).map(|vectors| ("vectors".to_owned(), vectors.to_owned()));
+    let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).chain(vectors).collect();
     let (checkpoints, found, recipe, training, notices, by_onednn) = together.in_turn(Phase::Checkpoints, || {
         let folder = config.run.join(CHECKPOINTS);
         // The hashes come below: what a run was begun with is among what they are made of.
