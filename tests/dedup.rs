@@ -380,6 +380,8 @@ fn what_is_taken_down_takes_no_part() {
     let head = std::fs::read(Path::new(&out).join("dedup.split.json")).unwrap();
     let mut head: Value = serde_json::from_slice(&head).unwrap();
     head["count"] = lines.len().into();
+    // Of this list it says nothing, as those of earlier versions.
+    head.as_object_mut().unwrap().remove("lists");
     std::fs::write(world.path("dedup-inside.split.json"), head.to_string()).unwrap();
     let lost = run(4, &["dedup", &epoch, "--above", "0.99", "--split", &split, "--max-rejects", "0", "-o", &inside]);
     assert!(stderr(&lost).contains("samples of the split that have no embedding here: 1"), "{}", stderr(&lost));

@@ -193,6 +193,13 @@ fn peer_what_was_lost_before_is_told() {
 }
 
 #[test]
+fn peer_ctrl_c_ends_a_wait_for_bytes() {
+    let Some(installed) = Installed::there() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    installed.ask(&["interrupted", &PRUNED.shards(), scratch.path().to_str().unwrap()]);
+}
+
+#[test]
 fn peer_a_disk_that_is_gone_is_waited_for_once() {
     let Some(installed) = Installed::there() else { return };
     let scratch = tempfile::tempdir().unwrap();

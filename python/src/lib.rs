@@ -4,6 +4,7 @@
 mod folders;
 mod program;
 mod reading;
+mod signals;
 mod split;
 
 use std::sync::LazyLock;
@@ -13,8 +14,10 @@ use pyo3::prelude::*;
 use trommel_core::notices::Notices;
 use trommel_shard::store::Stores;
 
+use signals::Interruptible;
+
 /// The stores of this process. All shards share them, so that only the first one waits for a disk that is gone.
-static STORES: LazyLock<Stores> = LazyLock::new(Stores::default);
+static STORES: LazyLock<Stores> = LazyLock::new(|| Stores::default().with_local(Interruptible::default()));
 
 /// A finding as Python gets it: code, text, count, first place, lost samples, whether it is a loss.
 type Notice = (String, String, u64, String, u64, bool);

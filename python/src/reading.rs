@@ -18,6 +18,7 @@ use trommel_shard::reader::ReaderConfig;
 use trommel_shard::samples::{Group, GroupConfig, Original, Want};
 use trommel_shard::store::Store;
 
+use crate::signals::raised;
 use crate::split::{Split, of_split};
 use crate::{Notice, STORES, listed};
 
@@ -41,7 +42,9 @@ impl Shard {
         split: Option<Bound<'_, Split>>,
     ) -> PyResult<Self> {
         let (shard, split) = (ShardRef { ordinal, name, url: url.clone(), bytes }, split.as_ref().map(Bound::get));
-        let reading = py.detach(|| Reading::open(&shard, split)).map_err(of_split)?;
+        let reading = py.detach(|| Reading::open(&shard, split));
+        raised()?;
+        let reading = reading.map_err(of_split)?;
         Ok(Self { url: PyString::new(py, &url).unbind(), reading: Mutex::new(reading) })
     }
 
@@ -51,7 +54,9 @@ impl Shard {
 
     /// As webdataset makes it: a key that is no UTF-8 keeps its bytes as Python's file names do.
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let next = py.detach(|| locked(&self.reading).next_sample()).map_err(of_split)?;
+        let next = py.detach(|| locked(&self.reading).next_sample());
+        raised()?;
+        let next = next.map_err(of_split)?;
         let Some(original) = next else { return Ok(None) };
         let dict = PyDict::new(py);
         dict.set_item(intern!(py, "__key__"), OsStr::from_bytes(&original.key))?;

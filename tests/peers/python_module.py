@@ -7,8 +7,11 @@ import itertools
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import tarfile
+import threading
 import warnings
 from pathlib import Path
 
@@ -434,6 +437,32 @@ def disk_that_is_gone(shards, scratch):
     assert list(again) == [] and seen[-1] == (kind, 1), seen
     assert list(trommel.samples(shards))
     assert list(again) == [] and seen[-1] == (kind, first), seen
+
+
+def interrupted(shards, scratch):
+    """Ctrl-C ends the wait for a pipe's bytes, and the way over a member of 64 GiB, in which the interpreter does not look for signals."""
+    pipe, large = Path(scratch) / "pipe.tar", Path(scratch) / "large.tar"
+    os.mkfifo(pipe)
+    holder = os.open(pipe, os.O_RDWR)
+    os.write(holder, next(iter(sorted(Path(shards).glob("*.tar")))).read_bytes()[:700])
+    member = tarfile.TarInfo("a.bin")
+    member.size = 64 << 30
+    large.write_bytes(member.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(large, 512 + member.size + 1024)
+
+    def bytes_read():
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    # Whoever does not hear it meets the end of the pipe.
+    end = threading.Timer(60, os.close, [holder])
+    end.start()
+    for path in (pipe, large):
+        before = bytes_read()
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        raised(KeyboardInterrupt, lambda: list(trommel.samples(path)))
+        assert bytes_read() - before < 48 << 30, path
+    end.cancel()
 
 
 def command(script, shards, scratch):

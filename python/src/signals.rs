@@ -1,0 +1,89 @@
+//! Ctrl-C while bytes are awaited. The interpreter looks for signals between its own instructions, and one call into this library may pass over
+//! gigabytes of a shard, or wait for a pipe: so whoever reads looks too.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, Read};
+
+use pyo3::prelude::*;
+use trommel_shard::store::{ByteSource, Entry, FileInfo, Local, Store, StoreError};
+
+/// Bytes between two looks: some milliseconds of a disk.
+const LOOK_BYTES: usize = 16 << 20;
+
+thread_local! {
+    /// What a signal's handler has raised in the midst of a call of this thread.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Files of this machine, whose reading ends where a signal's handler raises: call [`raised`] after it.
+#[derive(Default)]
+pub struct Interruptible(Local);
+
+/// What a handler has raised since the last time, in place of what came of it.
+pub fn raised() -> PyResult<()> {
+    RAISED.take().map_or(Ok(()), Err)
+}
+
+impl Store for Interruptible {
+    fn list(&self, url: &str) -> Result<Vec<Entry>, StoreError> {
+        self.0.list(url)
+    }
+
+    fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
+        Ok(Box::new(Source(self.0.open(url)?)))
+    }
+
+    fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
+        self.0.look(url)
+    }
+
+    fn probe(&self, url: &str) -> Result<(), StoreError> {
+        self.0.probe(url)
+    }
+}
+
+struct Source(Box<dyn ByteSource>);
+
+impl ByteSource for Source {
+    fn open_at(&self, byte: u64) -> Result<Box<dyn Read + Send>, StoreError> {
+        Ok(Box::new(Reader { bytes: self.0.open_at(byte)?, since: 0 }))
+    }
+
+    fn announced_bytes(&self) -> Option<u64> {
+        self.0.announced_bytes()
+    }
+}
+
+struct Reader {
+    bytes: Box<dyn Read + Send>,
+    /// Bytes since the last look.
+    since: usize,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.since >= LOOK_BYTES {
+            self.since = 0;
+            look()?;
+        }
+        loop {
+            match self.bytes.read(buffer) {
+                // Whoever calls would try again, and no handler would run.
+                Err(error) if error.kind() == ErrorKind::Interrupted => look()?,
+                read => {
+                    self.since += read.as_ref().map_or(0, |bytes| *bytes);
+                    return read;
+                }
+            }
+        }
+    }
+}
+
+/// Lets handlers run. Only Python's main thread has any.
+fn look() -> io::Result<()> {
+    Python::attach(|py| py.check_signals()).map_err(|error| {
+        RAISED.set(Some(error));
+        // Of a kind after which nobody tries again.
+        io::Error::new(ErrorKind::Unsupported, "interrupted")
+    })
+}
