@@ -284,7 +284,7 @@ fn what_is_written_reads_back() {
         vs
     });
     let path = folder.path().join("a.safetensors");
-    weights::save(&a, &path, false).unwrap();
+    a.save(&path).unwrap();
     assert_ne!(weights::fingerprint(&a).unwrap(), weights::fingerprint(&b).unwrap());
     weights::load(&b, &config, &path).unwrap();
     assert_eq!(weights::fingerprint(&a).unwrap(), weights::fingerprint(&b).unwrap());

@@ -9,6 +9,7 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::clip::{Clip, ClipConfig};
+use super::file::WeightsFile;
 use super::{Packing, Towers, weights};
 use trommel_core::causes::Causes;
 
@@ -69,12 +70,13 @@ fn files_load_as_in_open_clip() {
             continue;
         }
         loaded.unwrap();
-        let expected = weights::read(&folder.path().join(line["expected"].as_str().unwrap())).unwrap();
+        let expected = WeightsFile::open(&folder.path().join(line["expected"].as_str().unwrap())).unwrap();
         let ours = vs.variables();
-        assert_eq!(expected.len(), ours.len(), "{file}");
-        for (name, expected) in expected {
-            assert_eq!(expected.size(), ours[&name].size(), "{file}: {name}");
-            let distance = f64::try_from((&expected - &ours[&name]).abs().max()).unwrap();
+        assert_eq!(expected.tensors.len(), ours.len(), "{file}");
+        for stored in &expected.tensors {
+            let (name, expected) = (&stored.name, expected.fetch(stored).unwrap());
+            assert_eq!(expected.size(), ours[name].size(), "{file}: {name}");
+            let distance = f64::try_from((&expected - &ours[name]).abs().max()).unwrap();
             let bound = if name.contains("positional_embedding") { 1e-6 } else { 0.0 };
             assert!(distance <= bound, "{file}: {name} differs by {distance:e}");
         }

@@ -1,4 +1,4 @@
-//! Weights: read from open_clip's files, drawn from a seed, named by a fingerprint, written as safetensors.
+//! Weights: read from open_clip's files, drawn from a seed, named by a fingerprint.
 //!
 //! A file must hold exactly the model's tensors; `module.` (DistributedDataParallel) and `_orig_mod.` (torch.compile) are
 //! stripped, and what else is written in other ways the model's family knows. A store that holds an image tower alone takes `visual.*` and
@@ -7,10 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, nn};
-use trommel_core::{cores, durable};
+use trommel_core::cores;
 
 use super::error::{ModelError, Op};
 use super::family::Architecture;
@@ -95,15 +94,6 @@ fn fitted(
         tracing::warn!("{path}: {name} is interpolated from {from} positions to {to}");
     }
     Ok(fitted)
-}
-
-/// All tensors of a file under their names.
-///
-/// # Errors
-/// As for [`load`].
-pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
-    let file = WeightsFile::open(path)?;
-    file.tensors.iter().map(|stored| Ok((stored.name.clone(), file.fetch(stored)?))).collect()
 }
 
 /// The name without what wrappers put before it.
@@ -192,34 +182,6 @@ fn values(variable: &Tensor) -> Result<Vec<f32>, ModelError> {
     Vec::<f32>::try_from(&flat).op("copy", &[variable])
 }
 
-/// Writes all variables as safetensors in `kind` (f32, or f16 for files that are shipped), aside first.
-///
-/// # Errors
-/// The file system refuses.
-pub fn save(vs: &nn::VarStore, path: &Path, half: bool) -> Result<(), ModelError> {
-    let mut stored = Vec::new();
-    for (name, variable) in vs.variables().into_iter().collect::<BTreeMap<_, _>>() {
-        let shape: Vec<usize> = variable.size().iter().map(|side| usize::try_from(*side).unwrap_or(0)).collect();
-        let values = values(&variable)?;
-        let bytes: Vec<u8> = if half {
-            values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect()
-        } else {
-            values.iter().flat_map(|value| value.to_le_bytes()).collect()
-        };
-        stored.push((name, shape, bytes));
-    }
-    let dtype = if half { Dtype::F16 } else { Dtype::F32 };
-    let views = stored
-        .iter()
-        .map(|(name, shape, bytes)| {
-            let view = TensorView::new(dtype, shape.clone(), bytes).map_err(|error| ModelError::file(path, error))?;
-            Ok((name.clone(), view))
-        })
-        .collect::<Result<Vec<_>, ModelError>>()?;
-    let bytes = safetensors::serialize(views, None).map_err(|error| ModelError::file(path, error))?;
-    durable::write(path, &bytes).map_err(|error| ModelError::file(path, error))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -231,7 +193,7 @@ mod tests {
         let path = folder.path().join("weights.safetensors");
         let architecture = crate::load("trommel-tiny-32").unwrap();
         let model = crate::Model::new(&architecture, Device::Cpu).unwrap();
-        save(model.store(), &path, false).unwrap();
+        model.store().save(&path).unwrap();
         load(model.store(), &*architecture, &path).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();

@@ -102,7 +102,7 @@ mod tests {
         let architecture = trommel_model::load(MODEL).unwrap();
         let drawn = Model::new(&architecture, Device::Cpu).unwrap();
         weights::init(drawn.store(), &*architecture, 3).unwrap();
-        weights::save(drawn.store(), &file, false).unwrap();
+        drawn.store().save(&file).unwrap();
 
         let pictures = Pictures::open(MODEL, &file, Device::Cpu, 1).unwrap();
         let held = pictures.model.store().variables();
