@@ -75,10 +75,20 @@ pub struct SplitHead {
     pub captions_unknown: u64,
     /// The hash of the kept keys, see above.
     pub keys_sha256: String,
-    /// sha256 of each list of the split that lies beside its head, by the list's ending: a list does not say itself whose it is. `None` in heads
+    /// Each list of the split that lies beside its head, by the list's ending: a list does not say itself whose it is. `None` in heads
     /// of earlier versions, and in Parquet files, which know nothing of what lies beside them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lists: Option<BTreeMap<String, String>>,
+    pub lists: Option<BTreeMap<String, ListFact>>,
+}
+
+/// What a head tells of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListFact {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// sha256 of its bytes, lower-case hex.
+    pub sha256: String,
 }
 
 impl SplitHead {

@@ -1,7 +1,7 @@
 //! Keys without shards, in the order of their bytes: a list that finds samples wherever they stand.
 //!
 //! What was selected from stored embeddings is named by the files of embeddings, and the shards with the pictures are other files: only a sample's
-//! key is the same in both. Whoever reads searches the file, so that a process for each shard needs no memory for the others' keys.
+//! key is the same in both. Whoever reads searches the file, so that a process for each shard costs no more than the shard's own keys do.
 //! A key that stands for two samples decides nothing: it is refused in the list, and in shards as far as they are read.
 //!
 //! `LC_ALL=C sort` makes such a list of anybody's keys.

@@ -8,7 +8,8 @@
 //! | `NAME.keys` | nothing: keys, whatever shard they stand in | a search in the file, a key |
 //! | a run folder | indices and keys of who is kept | the shard's part of the ledger |
 //!
-//! A list is read once through when it is opened: beside its head for its hash, else, where it is searched, for its order.
+//! A list is compared with what its head tells of it when it is opened: one that is searched by its length, the other by its hash. Without a head,
+//! one that is searched is read once for its order.
 //!
 //! # Invariants
 //! 1. Memory: what one shard keeps, and a footer; never the split.
@@ -30,7 +31,7 @@ use crate::head::SplitHead;
 use crate::keys_alone::KeyList;
 use crate::met::Met;
 use crate::select::RunFacts;
-use crate::settle::{file_sha256, is_told};
+use crate::settle::{file_sha256, is_of_told_length, is_told};
 use crate::split::{Format, head_path, read_head};
 pub use crate::uid_list::UidList;
 
@@ -113,8 +114,11 @@ impl Membership {
             _ if beside.exists() => Some(read_head(&beside)?),
             _ => None,
         };
-        let is_table = Format::of(&file) == Some(Format::Parquet);
-        let is_told = head.as_ref().filter(|_| !is_table).map_or(Ok(false), |head| is_told(head, &file))?;
+        let is_told = match (&head, Format::of(&file)) {
+            (Some(head), Some(Format::Keys)) => is_told(head, &file)?,
+            (Some(head), Some(Format::Uids | Format::KeysAlone)) => is_of_told_length(head, &file)?,
+            _ => false,
+        };
         let source = match Format::of(&file) {
             Some(Format::Parquet) => Source::Table(Table::open(&file)?),
             Some(Format::Keys) => Source::Keys(Keys::open(&file)?),

@@ -1,6 +1,6 @@
 //! How a split's files get their names, and how a list is told from another split's.
 //!
-//! A Parquet file says by itself of which split it is; a list does not. So the head beside it has the sha256 of each list.
+//! A Parquet file says by itself of which split it is; a list does not. So the head beside it has the length and the sha256 of each list.
 //!
 //! # Invariants
 //! 1. All files of a split are whole before anything that lies under their names is touched: who is refused changes nothing.
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use trommel_core::durable;
 
 use crate::SelectError;
-use crate::head::SplitHead;
+use crate::head::{ListFact, SplitHead};
 use crate::sink::{Sink, Whole};
 use crate::split::{Format, TABLES_BESIDE, head_path, read_head};
 
@@ -43,8 +43,8 @@ impl Unnamed {
         let paths: Vec<&Path> = files.iter().filter_map(|whole| Some(whole.file.as_ref()?.0.as_path())).collect();
         if let Some(first) = paths.first() {
             let of_list = |whole: &Whole| {
-                let (path, sha256) = (&whole.file.as_ref()?.0, whole.list_sha256.clone()?);
-                Some((Format::of(path)?.extension().to_owned(), sha256))
+                let (path, list) = (&whole.file.as_ref()?.0, whole.list.clone()?);
+                Some((Format::of(path)?.extension().to_owned(), list))
             };
             let lists = head.lists.insert(files.iter().filter_map(of_list).collect());
             let beside = head_path(first);
@@ -56,11 +56,11 @@ impl Unnamed {
                             continue;
                         }
                         let list = first.with_extension(ending);
-                        let sha256 = match &old.lists {
+                        let fact = match &old.lists {
                             Some(told) => told.get(ending).cloned(),
-                            None => durable::if_there(file_sha256(&list)).map_err(SelectError::at(&list))?,
+                            None => durable::if_there(fact_of(&list)).map_err(SelectError::at(&list))?,
                         };
-                        lists.extend(sha256.map(|sha256| (ending.to_owned(), sha256)));
+                        lists.extend(fact.map(|fact| (ending.to_owned(), fact)));
                     }
                 }
                 // Only where a head says that they are a split's.
@@ -86,11 +86,16 @@ fn remove(path: &Path) -> Result<(), SelectError> {
     durable::remove(path).map_err(SelectError::at(path))
 }
 
+/// What a head tells of a list.
+fn fact_of(path: &Path) -> std::io::Result<ListFact> {
+    let mut hash = Sha256::new();
+    let bytes = std::io::copy(&mut File::open(path)?, &mut hash)?;
+    Ok(ListFact { bytes, sha256: format!("{:x}", hash.finalize()) })
+}
+
 /// sha256 of a file's bytes, lower-case hex.
 pub(crate) fn file_sha256(path: &Path) -> std::io::Result<String> {
-    let mut hash = Sha256::new();
-    std::io::copy(&mut File::open(path)?, &mut hash)?;
-    Ok(format!("{:x}", hash.finalize()))
+    fact_of(path).map(|fact| fact.sha256)
 }
 
 /// The lists that lie beside a split's head.
@@ -108,10 +113,26 @@ pub fn lists_beside(head: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// A list that is another one, or cannot be read.
 pub fn is_told(head: &SplitHead, list: &Path) -> Result<bool, SelectError> {
+    told(head, list, |due| fact_of(list).map(|fact| fact == *due))
+}
+
+/// The same by the length alone: who searches a list reads little of it, once for each shard that a trainer opens.
+///
+/// # Errors
+/// As [`is_told`].
+pub fn is_of_told_length(head: &SplitHead, list: &Path) -> Result<bool, SelectError> {
+    told(head, list, |due| std::fs::metadata(list).map(|metadata| metadata.len() == due.bytes))
+}
+
+fn told(
+    head: &SplitHead,
+    list: &Path,
+    is_due: impl FnOnce(&ListFact) -> std::io::Result<bool>,
+) -> Result<bool, SelectError> {
     let Some(lists) = &head.lists else { return Ok(false) };
     let due = Format::of(list).and_then(|format| lists.get(format.extension()));
     match due {
-        Some(due) if *due == file_sha256(list).map_err(SelectError::at(list))? => Ok(true),
+        Some(due) if is_due(due).map_err(SelectError::at(list))? => Ok(true),
         _ => Err(SelectError::Input(format!(
             "{}: it is not the list that {} tells of: it was changed since, or is another split's",
             list.display(),

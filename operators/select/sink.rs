@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use trommel_core::durable::Aside;
 
 use crate::SelectError;
-use crate::head::SplitHead;
+use crate::head::{ListFact, SplitHead};
 
 /// A sample that a split keeps.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +57,8 @@ pub trait Sink: Send {
 #[derive(Debug, Default)]
 pub struct Whole {
     pub(crate) file: Option<(PathBuf, Aside)>,
-    /// sha256 of a list.
-    pub(crate) list_sha256: Option<String>,
+    /// What the head is to tell of a list.
+    pub(crate) list: Option<ListFact>,
     /// A remark for people, where there is one to make.
     pub(crate) remark: Option<String>,
 }
@@ -84,17 +84,18 @@ pub(crate) struct ListFile {
     path: PathBuf,
     out: BufWriter<Aside>,
     hash: Sha256,
+    bytes: u64,
 }
 
 impl ListFile {
     pub fn begin(path: &Path) -> Result<Self, SelectError> {
         let out = Aside::create(path).map_err(SelectError::at(path))?;
-        Ok(Self { path: path.into(), out: BufWriter::with_capacity(1 << 20, out), hash: Sha256::new() })
+        Ok(Self { path: path.into(), out: BufWriter::with_capacity(1 << 20, out), hash: Sha256::new(), bytes: 0 })
     }
 
     pub fn finish(self, remark: Option<String>) -> Result<Whole, SelectError> {
-        let list_sha256 = Some(format!("{:x}", self.hash.finalize()));
-        Ok(Whole { list_sha256, remark, ..Whole::table(self.path, self.out)? })
+        let list = Some(ListFact { bytes: self.bytes, sha256: format!("{:x}", self.hash.finalize()) });
+        Ok(Whole { list, remark, ..Whole::table(self.path, self.out)? })
     }
 }
 
@@ -102,6 +103,7 @@ impl Write for ListFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
         Ok(written)
     }
 

@@ -43,6 +43,10 @@ for name, rows in expected.items():
             if text is shard:
                 message.update(struct.pack("<I", index))
     head = json.loads((out / f"{name}.split.json").read_text())
+    # A table knows nothing of the lists that lie beside it.
+    for ending, told in head.pop("lists").items():
+        data = (out / f"{name}.{ending}").read_bytes()
+        assert told == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}, (name, ending)
     assert head == json.loads(metadata[b"trommel.split"]), name
     assert (head["count"], head["keys_sha256"]) == (rows.height, message.hexdigest()), name
     assert head["identity"]["architecture"] == "tiny" and metadata[b"rule"].decode() == head["rule"]

@@ -12,7 +12,7 @@ use super::world::{Dice, Row, make};
 use crate::SelectError;
 use crate::head::{META_SPLIT, SplitHead};
 use crate::membership::{Kept, KeptRow, Membership, Picker};
-use crate::settle::Unnamed;
+use crate::settle::{Unnamed, is_told};
 use crate::split::{self, Format, head_path, write_head};
 
 /// Rows by shard: index and key.
@@ -259,15 +259,20 @@ fn lists_and_their_head_certify_each_other() {
     std::fs::write(file(Format::KeysAlone), &old).unwrap();
     let stranger = Membership::open(&file(Format::KeysAlone)).err().unwrap().to_string();
     assert!(stranger.contains("it is not the list that") && stranger.contains("s.split.json tells of"), "{stranger}");
-    // Nor is one that lacks a line, or is in another order.
+    // Nor is one that lacks a line.
     write(&[Format::Keys, Format::KeysAlone, Format::Uids], &["a", "b"]).unwrap();
-    for (format, bytes) in [(Format::Keys, "0.tar/a\n"), (Format::KeysAlone, "b\na\n")] {
+    for (format, bytes) in [(Format::Keys, "0.tar/a\n"), (Format::KeysAlone, "a\n")] {
         let good = std::fs::read(file(format)).unwrap();
         std::fs::write(file(format), bytes).unwrap();
         assert!(Membership::open(&file(format)).is_err(), "{format:?}");
         std::fs::write(file(format), good).unwrap();
         assert!(Membership::open(&file(format)).is_ok(), "{format:?}");
     }
+    // Another order of the same length is seen by who reads all of it.
+    let told = split::read_head(&folder.path().join("s.split.json")).unwrap();
+    assert!(is_told(&told, &file(Format::KeysAlone)).unwrap());
+    std::fs::write(file(Format::KeysAlone), "b\na\n").unwrap();
+    assert!(is_told(&told, &file(Format::KeysAlone)).is_err());
     // What an earlier version's head says nothing of is read as anybody's, in order.
     write_head(&folder.path().join("s.split.json"), &head(2)).unwrap();
     assert!(Membership::open(&file(Format::KeysAlone)).is_ok());
