@@ -8,9 +8,10 @@ use trommel_core::notices::Notices;
 use trommel_core::out_folder::OutFolder;
 use trommel_decide::selection::named;
 use trommel_select::SelectError;
-use trommel_select::select::{MadeSplit, WantedSplit};
+use trommel_select::select::{MadeSplit, RunFacts, WantedSplit};
 use trommel_select::split::{TABLES_BESIDE, files, head_path, write_head};
 
+use crate::decision::reading_flags;
 use crate::error::PipelineError;
 use crate::failures::failed;
 use crate::split_writer::alone;
@@ -86,6 +87,8 @@ pub struct SelectReport {
     pub without: Vec<String>,
     /// Arguments that give the run's shards again; `None` where only who began it knows them.
     pub arguments: Option<Vec<String>>,
+    /// Flags by which a trainer reads samples as the run has read them.
+    pub reading_flags: Vec<String>,
     /// The run knows its samples by shards: not by files of embeddings, nor by folders.
     pub of_shards: bool,
     /// What the run has lost, or passed over: it is in no split.
@@ -141,6 +144,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         unfinished: run.unfinished.clone(),
         without: config.without.clone(),
         arguments: run.arguments.clone(),
+        reading_flags: reading_flags(&RunFacts::of(&run.ledger).reading),
         of_shards: run.of_shards,
         notices: run.notices.clone(),
     };

@@ -21,8 +21,8 @@ use trommel_select::split::{Format, SplitRow, read_head, read_rows};
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::reader::{KnownError, Listed, Members, Named, key_hash};
 
-use crate::decision::DecisionConfig;
 pub use crate::decision::SplitConfig;
+use crate::decision::{DecisionConfig, reading_flag};
 use crate::error::PipelineError;
 use crate::failures::failed;
 use crate::stream::by_keys_alone;
@@ -139,11 +139,17 @@ impl SplitFile {
         let differs = |(name, there): &(&String, &Value)| here.get(name.as_str()) != Some(there);
         match self.head.iter().flat_map(|head| &head.reading).find(differs) {
             None => Ok(()),
-            Some((name, there)) => Err(PipelineError::usage(format!(
-                "{}: its samples were read with {name} {there}, here it is {}",
-                self.path.display(),
-                here.get(name.as_str()).unwrap_or(&Value::Null)
-            ))),
+            Some((name, there)) => {
+                let error = PipelineError::usage(format!(
+                    "{}: its samples were read with {name} {there}, here it is {}",
+                    self.path.display(),
+                    here.get(name.as_str()).unwrap_or(&Value::Null)
+                ));
+                Err(match reading_flag(name, there) {
+                    Some(flag) => error.with_remedy(format_args!("give {flag}")),
+                    None => error.with_remedy("leave out the flag for it"),
+                })
+            }
         }
     }
 

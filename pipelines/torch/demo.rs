@@ -17,7 +17,7 @@ use crate::order_defaults::OrderFlags;
 use crate::prune;
 use crate::train::{RunLength, TrainReport, TrainRun, train_part};
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, ReadingConfig};
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::progress::Progress;
@@ -176,8 +176,7 @@ fn embedder() -> EmbedderConfig {
 }
 
 fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
-    let reading = ReadingConfig { image_key: "jpg".into(), text_key: "txt".into(), ..ReadingConfig::default() };
-    JudgeConfig { reading, ..JudgeConfig::keeping_all(shards.to_vec(), run.to_path_buf(), embedder(), machine.clone()) }
+    JudgeConfig::keeping_all(shards.to_vec(), run.to_path_buf(), embedder(), machine.clone())
 }
 
 fn recipe(machine: &Machine) -> TrainRun {

@@ -175,7 +175,8 @@ fn how_to_train(split: &SplitReport, report: &SelectReport) -> Vec<String> {
     let train = ends(".parquet").filter(|_| report.of_shards);
     let train = train.map(|table| {
         let table = shell_word(table);
-        format!("trommel train {} --split {table} --model MODEL --batch N --run DIR", arguments.join(" "))
+        let reading: String = report.reading_flags.iter().map(|flag| format!(" {flag}")).collect();
+        format!("trommel train {} --split {table}{reading} --model MODEL --batch N --run DIR", arguments.join(" "))
     });
     let open_clip = "python -m open_clip_train.main --dataset-type webdataset";
     let open_clip = format!("{open_clip} --train-data {data} --train-num-samples {count}{said}");
