@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn settings_of_reading_are_given_by_flags_where_defaults_do_not_say_them() {
-        let flags = |reading: Value| reading_flags(&serde_json::from_value(reading).unwrap());
+        let flags = |reading: Value| reading_flags(&serde_json::from_value(reading).unwrap_or_default());
         let default = ReadingConfig::default();
         let keys: Vec<&str> = default.image_key.split(';').collect();
         let usual = json!({
