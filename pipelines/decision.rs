@@ -1,6 +1,5 @@
 //! What decides: the part of a configuration that a run folder must be resumed with.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -15,7 +14,6 @@ use trommel_decide::rule::TIES;
 use trommel_ledger::run_folder::BLUR;
 use trommel_shard::store::shown;
 
-use crate::config::ReadingConfig;
 use crate::named_path::NamedPath;
 
 /// A split as far as it decides: a run is resumed with an equal one.
@@ -97,30 +95,6 @@ pub struct DecisionConfig {
     pub split: Option<SplitConfig>,
 }
 
-/// The flags by which samples are read as the part of a stored [`DecisionConfig`] says that is about reading, without those whose defaults say it.
-#[must_use]
-pub fn reading_flags(reading: &BTreeMap<String, Value>) -> Vec<String> {
-    reading.iter().filter_map(|(name, value)| reading_flag(name, value)).collect()
-}
-
-/// The flag that gives a setting of reading this value; `None` where it is the default's.
-pub(crate) fn reading_flag(name: &str, value: &Value) -> Option<String> {
-    let default = ReadingConfig::default();
-    let unless =
-        |default: String, flag: &str, text: String| (text != default).then(|| format!("{flag} {}", shell_word(&text)));
-    match (name, value) {
-        ("image_keys", Value::Array(keys)) => {
-            let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
-            unless(default.image_key, "--image-key", keys.join(";"))
-        }
-        ("text_key", Value::String(key)) => unless(default.text_key, "--text-key", key.clone()),
-        ("max_pixels", Value::Number(most)) => unless(default.max_pixels.to_string(), "--max-pixels", most.to_string()),
-        ("load_truncated", Value::Bool(true)) => Some("--load-truncated".into()),
-        ("repeated_members", Value::String(way)) if way == "reject" => Some("--strict".into()),
-        _ => None,
-    }
-}
-
 /// A command line as a shell takes it, to be shown to others: the program by its name alone, URLs without credentials and queries, and of
 /// a `pipe:` only that it is one.
 fn command(words: impl Iterator<Item = OsString>) -> String {
@@ -165,25 +139,6 @@ pub fn record(benchmarks: &[NamedPath], decoder: &str, blur: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settings_of_reading_are_given_by_flags_where_defaults_do_not_say_them() {
-        let flags = |reading: Value| reading_flags(&serde_json::from_value(reading).unwrap_or_default());
-        let default = ReadingConfig::default();
-        let keys: Vec<&str> = default.image_key.split(';').collect();
-        let usual = json!({
-            "image_keys": keys, "text_key": "txt", "max_pixels": default.max_pixels, "load_truncated": false,
-            "repeated_members": "new-sample",
-        });
-        assert_eq!(flags(usual), Vec::<String>::new());
-        let other = json!({
-            "image_keys": ["jpg", "png"], "text_key": "cap", "max_pixels": 9, "load_truncated": true, "repeated_members": "reject",
-        });
-        assert_eq!(
-            flags(other),
-            ["--image-key 'jpg;png'", "--load-truncated", "--max-pixels 9", "--strict", "--text-key cap"]
-        );
-    }
 
     #[test]
     fn a_command_is_shown_as_a_shell_takes_it_and_without_secrets() {

@@ -36,6 +36,7 @@ pub mod progress;
 pub mod prune_embeddings;
 pub mod pruning;
 pub mod radii;
+mod reading_flags;
 pub mod report;
 pub mod rounding;
 pub mod run_losses;

@@ -11,9 +11,9 @@ use trommel_select::SelectError;
 use trommel_select::select::{MadeSplit, RunFacts, WantedSplit};
 use trommel_select::split::{TABLES_BESIDE, files, head_path, write_head};
 
-use crate::decision::reading_flags;
 use crate::error::PipelineError;
 use crate::failures::failed;
+use crate::reading_flags::reading_flags;
 use crate::split_writer::alone;
 
 mod items;

@@ -21,10 +21,11 @@ use trommel_select::split::{Format, SplitRow, read_head, read_rows};
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::reader::{KnownError, Listed, Members, Named, key_hash};
 
+use crate::decision::DecisionConfig;
 pub use crate::decision::SplitConfig;
-use crate::decision::{DecisionConfig, reading_flag};
 use crate::error::PipelineError;
 use crate::failures::failed;
+use crate::reading_flags::reading_flag;
 use crate::stream::by_keys_alone;
 
 /// An opened split.

@@ -30,7 +30,7 @@ impl Store for Interruptible {
     }
 
     fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
-        Ok(Box::new(Source(self.0.open(url)?)))
+        Ok(Box::new(Source { bytes: self.0.open(url)?, url: url.into() }))
     }
 
     fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
@@ -42,15 +42,22 @@ impl Store for Interruptible {
     }
 }
 
-struct Source(Box<dyn ByteSource>);
+struct Source {
+    bytes: Box<dyn ByteSource>,
+    url: String,
+}
 
 impl ByteSource for Source {
     fn open_at(&self, byte: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        Ok(Box::new(Reader { bytes: self.0.open_at(byte)?, since: 0 }))
+        // Whoever reads would go on from the byte that it has reached.
+        if RAISED.with_borrow(Option::is_some) {
+            return Err(StoreError::io(&self.url, interrupted()));
+        }
+        Ok(Box::new(Reader { bytes: self.bytes.open_at(byte)?, since: 0 }))
     }
 
     fn announced_bytes(&self) -> Option<u64> {
-        self.0.announced_bytes()
+        self.bytes.announced_bytes()
     }
 }
 
@@ -83,7 +90,11 @@ impl Read for Reader {
 fn look() -> io::Result<()> {
     Python::attach(|py| py.check_signals()).map_err(|error| {
         RAISED.set(Some(error));
-        // Of a kind after which nobody tries again.
-        io::Error::new(ErrorKind::Unsupported, "interrupted")
+        interrupted()
     })
+}
+
+/// Of a kind after which nobody tries again.
+fn interrupted() -> io::Error {
+    io::Error::new(ErrorKind::Unsupported, "interrupted")
 }

@@ -462,6 +462,7 @@ def interrupted(shards, scratch):
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         raised(KeyboardInterrupt, lambda: list(trommel.samples(path)))
         assert bytes_read() - before < 48 << 30, path
+        assert path != pipe or end.is_alive()
     end.cancel()
 
 
