@@ -301,7 +301,7 @@ impl ShardReader {
         };
         let tar = TarReader::new(plain, self.config.tar.clone());
         let mut samples = SampleReader::new(tar, &self.config.group, request.ordinal);
-        let task = Task { request, views: self.views, known: &known };
+        let task = Task::new(request, self.views, &known, self.decisions.as_deref());
         let mut want = |index, key: &[u8]| task.want(index, key);
         let mut holes = Holes::default();
         while let Some(group) = samples.next_named_group(&mut want, admit)? {

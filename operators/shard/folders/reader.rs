@@ -111,7 +111,7 @@ impl FolderReader {
             Err(error) => return Ok(unavailable(error)),
         };
         let contradicts = |error: KnownError| error.outcome(open.class.folder.display());
-        let task = Task { request, views: self.views, known: &known };
+        let task = Task::new(request, self.views, &known, self.decisions.as_deref());
         let mut odd = Notices::default();
         for picture in &open.pictures {
             let id = SampleId { ordinal: request.ordinal, index: end.count };

@@ -1,7 +1,7 @@
 //! What is known of a shard's samples before they are read, and so what is wanted of each: nothing, a ledger's decisions that are
 //! replayed, or a split, whose samples are judged and all others dropped: unread, but for a list of uids.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -176,8 +176,8 @@ pub const fn key_hash(key: &str) -> u64 {
 pub(crate) enum KnownShard {
     /// Nothing: all are judged.
     Nothing,
-    /// The ledger's decisions, which are replayed, the hashes of the keys that they belong to, and the indices of who had no caption.
-    Judged(Arc<Vec<Status>>, Option<Vec<u64>>, Option<Vec<u32>>),
+    /// The ledger's decisions, which are replayed, and the hashes of the keys that they belong to.
+    Judged(Arc<Vec<Status>>, Option<Vec<u64>>),
     /// Those that a split keeps, by index, with the hashes of their keys. The others are dropped.
     Named(Vec<(u32, u64)>),
     /// Those whom a list has. The others are dropped.
@@ -200,7 +200,7 @@ impl KnownShard {
         match (request.replay, decisions, split) {
             (true, Some(decisions), _) => {
                 let statuses = decisions.shard(request.ordinal)?.ok_or(KnownError::NotJudged)?;
-                Ok(Self::Judged(statuses, decisions.keys(request.ordinal)?, decisions.captionless(request.ordinal)?))
+                Ok(Self::Judged(statuses, decisions.keys(request.ordinal)?))
             }
             (true, None, _) => Err(KnownError::NoDecisions),
             (false, _, Some(split)) => Ok(match split.shard(request.ordinal)? {
@@ -215,7 +215,7 @@ impl KnownShard {
     fn keeps(&self, index: u32, key: &[u8]) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Judged(statuses, ..) => statuses.get(index as usize) == Some(&Status::Kept),
+            Self::Judged(statuses, _) => statuses.get(index as usize) == Some(&Status::Kept),
             Self::Named(members) => members.binary_search_by_key(&index, |(index, _)| *index).is_ok(),
             Self::Listed(listed) => {
                 let Asked { listed, trouble } = &mut *listed.borrow_mut();
@@ -264,7 +264,7 @@ impl KnownShard {
     fn key(&self, index: u32) -> Option<u64> {
         match self {
             Self::Nothing | Self::Listed(_) => None,
-            Self::Judged(_, keys, _) => keys.as_ref()?.get(index as usize).copied(),
+            Self::Judged(_, keys) => keys.as_ref()?.get(index as usize).copied(),
             Self::Named(members) => {
                 let at = members.binary_search_by_key(&index, |(index, _)| *index).ok()?;
                 Some(members[at].1)
@@ -272,18 +272,10 @@ impl KnownShard {
         }
     }
 
-    /// Whether the ledger says that the sample with this index had a caption.
-    fn had_caption(&self, index: u32) -> bool {
-        match self {
-            Self::Judged(.., Some(captionless)) => captionless.binary_search(&index).is_err(),
-            Self::Judged(.., None) | Self::Nothing | Self::Named(_) | Self::Listed(_) => false,
-        }
-    }
-
     /// Who knows samples of the shard, and how many; `None` where nobody does.
     pub(super) fn expected(&self) -> Option<String> {
         match self {
-            Self::Judged(statuses, ..) if !statuses.is_empty() => {
+            Self::Judged(statuses, _) if !statuses.is_empty() => {
                 Some(format!("the ledger knows {} samples of it", statuses.len()))
             }
             Self::Named(members) if !members.is_empty() => {
@@ -301,9 +293,35 @@ pub(crate) struct Task<'a> {
     pub(crate) request: &'a Request,
     pub(crate) views: ViewBytes,
     pub(crate) known: &'a KnownShard,
+    decisions: Option<&'a dyn Decisions>,
+    /// Who had no caption, once somebody has asked.
+    captionless: OnceCell<Option<Vec<u32>>>,
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    /// The reading of the shard that is asked for, of which `known` is what `decisions` and a split say.
+    pub(crate) const fn new(
+        request: &'a Request,
+        views: ViewBytes,
+        known: &'a KnownShard,
+        decisions: Option<&'a dyn Decisions>,
+    ) -> Self {
+        Self { request, views, known, decisions, captionless: OnceCell::new() }
+    }
+
+    /// Whether a sample that is replayed had a caption when it was judged. The ledger is asked where one is missing: most shards miss none.
+    fn had_caption(&self, index: u32) -> Result<bool, KnownError> {
+        let (KnownShard::Judged(..), Some(decisions)) = (self.known, self.decisions) else { return Ok(false) };
+        let captionless = match self.captionless.get() {
+            Some(captionless) => captionless,
+            None => {
+                let asked = decisions.captionless(self.request.ordinal)?;
+                self.captionless.get_or_init(|| asked)
+            }
+        };
+        Ok(captionless.as_ref().is_some_and(|all| all.binary_search(&index).is_err()))
+    }
+
     /// What is done with a sample that is kept; `None` where nothing is.
     fn work(&self, index: u32) -> Option<Work> {
         let before = index < self.request.train_from;
@@ -336,7 +354,7 @@ impl Task<'_> {
     pub(crate) fn check_count(&self, count: u32) -> Result<(), KnownError> {
         self.known.trouble()?;
         match self.known {
-            KnownShard::Judged(statuses, ..) if statuses.len() as u64 != u64::from(count) => {
+            KnownShard::Judged(statuses, _) if statuses.len() as u64 != u64::from(count) => {
                 Err(KnownError::OtherCount { count, known: statuses.len() })
             }
             KnownShard::Named(members) => match members.last() {
@@ -355,17 +373,17 @@ impl Task<'_> {
         self.compare(info.id.index, &info.key)?;
         match (group, self.known) {
             (Group::Place(info), KnownShard::Judged(..)) if info.id.index < self.request.train_from => Ok(None),
-            (Group::Place(info), KnownShard::Judged(statuses, ..)) => match statuses.get(info.id.index as usize) {
+            (Group::Place(info), KnownShard::Judged(statuses, _)) => match statuses.get(info.id.index as usize) {
                 None => Err(KnownError::NotInLedger(info.id.index)),
                 Some(_) => Ok(Some(Admitted::Replayed(Replayed::Holes { pass, id: info.id, count: 1 }))),
             },
             (Group::Place(info), KnownShard::Nothing | KnownShard::Named(_) | KnownShard::Listed(_)) => {
                 Ok(Some(Admitted::Event(Event::dropped(info))))
             }
-            (Group::Rejected(info, reason), KnownShard::Judged(_, None, _)) => {
+            (Group::Rejected(info, reason), KnownShard::Judged(_, None)) => {
                 Err(KnownError::KeptRejected { index: info.id.index, key: info.key.clone(), reason })
             }
-            (Group::Rejected(info, reason), KnownShard::Judged(_, Some(_), _)) => {
+            (Group::Rejected(info, reason), KnownShard::Judged(_, Some(_))) => {
                 Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
             }
             (Group::Rejected(info, reason), KnownShard::Nothing | KnownShard::Named(_) | KnownShard::Listed(_)) => {
@@ -379,7 +397,7 @@ impl Task<'_> {
                     return Ok(Some(Admitted::Event(Event::dropped(sample.info))));
                 }
                 // Who had none when the ledger was written is counted there.
-                if sample.caption.is_none() && self.known.had_caption(sample.info.id.index) {
+                if sample.caption.is_none() && self.had_caption(sample.info.id.index)? {
                     let gone = Reason::new(NO_CAPTION, "it had one when it was judged");
                     return Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &sample.info, &gone))));
                 }
