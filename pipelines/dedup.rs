@@ -15,7 +15,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use trommel_core::durable;
 use trommel_core::notices::Notices;
-use trommel_core::out_folder::OutFolder;
 use trommel_dedup::DedupError;
 use trommel_dedup::clusters::Round;
 pub use trommel_dedup::inside::Order;
@@ -173,7 +172,6 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
     // The first names all.
     let split = files.first().ok_or_else(|| PipelineError::usage("--format: none was given"))?.clone();
     let folder = durable::parent(&split).to_path_buf();
-    let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
     let _alone = alone(&files)?;
     let found = Searched::of(config, &folder, &|_| Ok(()), say, work)?;
     let sinks = files

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use trommel_core::durable;
 use trommel_core::notices::Notices;
-use trommel_core::out_folder::OutFolder;
 use trommel_decide::selection::named;
 use trommel_select::SelectError;
-use trommel_select::select::{MadeSplit, RunFacts, WantedSplit};
+use trommel_select::select::{MadeSplit, WantedSplit};
 use trommel_select::split::{TABLES_BESIDE, files, head_path, write_head};
 
 use crate::error::PipelineError;
@@ -124,7 +123,6 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         Some(file) => durable::parent(file).to_path_buf(),
         None => return Err(PipelineError::usage("nothing to select: give --rule")),
     };
-    let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
     let _alone = alone(files.iter().flat_map(|(_, files)| files))?;
     let sorting =
         (config.reading.memory_bytes / 16) / files.iter().map(|files| files.1.len() as u64).sum::<u64>().max(1);
@@ -144,7 +142,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         unfinished: run.unfinished.clone(),
         without: config.without.clone(),
         arguments: run.arguments.clone(),
-        reading_flags: reading_flags(&RunFacts::of(&run.ledger).reading),
+        reading_flags: made.first().map_or_else(Vec::new, |made| reading_flags(&made.head.reading)),
         of_shards: run.of_shards,
         notices: run.notices.clone(),
     };

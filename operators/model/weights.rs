@@ -200,7 +200,7 @@ mod tests {
         let mut tensors = file.tensors();
         tensors.push(("module.logit_scale".into(), file.tensor("logit_scale").unwrap()));
         std::fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
-        let said = crate::error::ModelError::to_string(&load(model.store(), &*architecture, &path).unwrap_err());
+        let said = load(model.store(), &*architecture, &path).unwrap_err().to_string();
         assert!(said.contains("logit_scale stands there twice") && !said.contains("not the model's"), "{said}");
     }
 }

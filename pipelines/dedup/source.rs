@@ -274,9 +274,7 @@ impl Gathering {
             },
         }
     }
-}
 
-impl Gathering {
     /// Takes that another shard comes next.
     fn leave(&mut self) {
         let came = std::mem::take(&mut self.came).len() as u64;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use trommel_core::notices::Notices;
-use trommel_ledger::run_folder::{Difference, differences};
+use trommel_ledger::run_folder::{Difference, as_read_back, differences};
 use trommel_train::checkpoint::{Extension, FoundCheckpoint};
 use trommel_train::{Schedule, Stand, TrainConfig};
 
@@ -59,9 +59,7 @@ impl AskedRun<'_> {
                     hash(self.hashes)
                 ));
             }
-            // Both went through text: numbers are read alike.
-            let asked: Value = serde_json::from_str(&self.training.to_string()).unwrap_or_default();
-            let (stored, asked) = (with_padding(stored), with_padding(asked));
+            let (stored, asked) = (with_padding(stored), with_padding(as_read_back(self.training)));
             let (length, others): (Vec<_>, Vec<_>) =
                 differences(&stored, &asked).into_iter().partition(|difference| difference.field == "steps");
             if !others.is_empty() {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trommel_ledger::run_folder::differences;
+use trommel_ledger::run_folder::{as_read_back, differences};
 use trommel_model::Architecture;
 use trommel_train::checkpoint::MODEL_FILE;
 
@@ -77,9 +77,7 @@ impl TrainedModel {
         if self.recorded.is_null() {
             return None;
         }
-        // Both went through text: numbers are read alike.
-        let given: Value = serde_json::from_str(&model.recorded().to_string()).unwrap_or_default();
-        let differ = differences(&self.recorded, &given);
+        let differ = differences(&self.recorded, &as_read_back(&model.recorded()));
         let first = differ.iter().find(|it| !NOT_COMPUTED.contains(&it.field.as_str()))?;
         Some(format!("{} is {} there, {} here", first.field, first.stored, first.given))
     }

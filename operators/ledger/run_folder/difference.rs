@@ -30,6 +30,12 @@ pub fn differences(stored: &Value, given: &Value) -> Vec<Difference> {
     out
 }
 
+/// A value as it is read from the file that it is written to, where numbers of f32 are others than in memory.
+#[must_use]
+pub fn as_read_back(value: &Value) -> Value {
+    serde_json::from_str(&value.to_string()).unwrap_or_default()
+}
+
 fn differ(at: &str, stored: &Value, given: &Value, out: &mut Vec<Difference>) {
     if stored == given || out.len() >= 8 {
         return;

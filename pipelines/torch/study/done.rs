@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use trommel_core::durable;
-use trommel_ledger::run_folder::differences;
+use trommel_ledger::run_folder::{as_read_back, differences};
 
 use trommel_pipelines::error::PipelineError;
 
@@ -59,9 +59,7 @@ pub(super) fn settle(run: &Path, name: &str, settings: &Value, advice: &str) -> 
 
 /// Refuses settings that differ from `begun`, those of the folder `run`.
 pub(super) fn same(run: &Path, begun: &Value, settings: &Value, advice: &str) -> Result<(), PipelineError> {
-    // Both went through text: numbers are read alike.
-    let settings: Value = serde_json::from_str(&settings.to_string()).unwrap_or_default();
-    match differences(begun, &settings).first() {
+    match differences(begun, &as_read_back(settings)).first() {
         None => Ok(()),
         Some(differs) => Err(PipelineError::usage(format!(
             "{} was begun with another {}: {} there, {} here; {advice}",

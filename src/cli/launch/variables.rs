@@ -73,7 +73,7 @@ impl Variables {
         self.text(name).map(parse).transpose()
     }
 
-    /// Seconds, where it is set.
+    /// How long others are waited for, where it is set.
     pub fn patience(&self, name: &str) -> Result<Option<Duration>, LaunchError> {
         self.text(name).map(|value| super::patience(value).map_err(|why| self.wrong(name, why))).transpose()
     }
