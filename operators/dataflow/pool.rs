@@ -120,26 +120,22 @@ impl Pool {
     /// `threads` (at least 1) threads called `name-0`, `name-1`, ...
     #[must_use]
     pub fn new(name: &str, threads: usize) -> Self {
-        Self::with(name, threads, None, |_| {})
+        Self::spawn(name, threads, None)
     }
 
-    /// As [`new`](Self::new); without a thread that the system refuses, `stop` fails. After `stop` operators submit nothing new, and `on_start` runs first on each thread (with
-    /// its number), for what is set per thread.
+    /// The same under a `stop`: after it operators submit nothing new, and a thread that the system refuses fails it.
     #[must_use]
-    pub fn with(
-        name: &str,
-        threads: usize,
-        stop: Option<Stop>,
-        on_start: impl Fn(usize) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_stop(name: &str, threads: usize, stop: &Stop) -> Self {
+        Self::spawn(name, threads, Some(stop.clone()))
+    }
+
+    fn spawn(name: &str, threads: usize, stop: Option<Stop>) -> Self {
         let threads = threads.max(1);
         let (jobs, queue) = crossbeam_channel::bounded::<Job>(threads * QUEUED_PER_THREAD);
         let counters = Arc::new(Counters::default());
-        let on_start = Arc::new(on_start);
         for number in 0..threads {
-            let (queue, counters, on_start) = (queue.clone(), counters.clone(), on_start.clone());
+            let (queue, counters) = (queue.clone(), counters.clone());
             let work = move || {
-                on_start(number);
                 for job in queue {
                     counters.running.fetch_add(1, Ordering::Relaxed);
                     let start = Instant::now();
@@ -186,7 +182,7 @@ impl Pool {
         self.inner.threads
     }
 
-    /// The stop it was made with.
+    /// The stop that it works under.
     #[must_use]
     pub fn stop(&self) -> Option<&Stop> {
         self.inner.stop.as_ref()
@@ -220,5 +216,42 @@ impl Inner {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("name", &self.name()).field("gauge", &self.gauge()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use crossbeam_channel::{RecvTimeoutError, bounded};
+
+    use super::*;
+
+    thread_local! {
+        /// Dropped when the thread ends.
+        static ALIVE: RefCell<Option<Sender<()>>> = const { RefCell::new(None) };
+    }
+
+    #[test]
+    fn threads_end_with_the_last_handle() {
+        let pool = Pool::with_stop("work", 2, &Stop::new());
+        let (alive, ended) = bounded(1);
+        // Both jobs wait for each other, so each has a thread of its own.
+        let both = Arc::new(std::sync::Barrier::new(2));
+        for _ in 0..2 {
+            let (alive, both) = (alive.clone(), both.clone());
+            let job = Box::new(move || {
+                ALIVE.set(Some(alive));
+                both.wait();
+            });
+            assert!(pool.try_submit(job).is_ok());
+        }
+        drop(alive);
+        let second = pool.clone();
+        drop(pool);
+        assert_eq!(ended.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout));
+        drop(second);
+        assert_eq!(ended.recv_timeout(Duration::from_secs(60)), Err(RecvTimeoutError::Disconnected));
     }
 }

@@ -323,7 +323,7 @@ fn a_stop_ends_the_graph_with_samples_still_waiting() {
     let samples: Vec<Plain> = vectors.into_iter().enumerate().map(plain).collect();
     let stop = Stop::new();
     let verdict: Arc<dyn Verdict> = Arc::new(Slow(stop.clone()));
-    let pool = Pool::with("join", 1, Some(stop), |_| {});
+    let pool = Pool::with_stop("join", 1, &stop);
     let (kept, heard) = run_on(in_order(&samples), &joiner, &verdict, 2, pool);
     let fates = fates_of(&heard);
     assert_eq!(kept.len(), fates.len());

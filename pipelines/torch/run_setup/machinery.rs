@@ -90,7 +90,7 @@ impl RunSetup {
         if let Some(embedder) = &embedder {
             embedder.ready().map_err(|fault| PipelineError::usage(fault.message))?;
         }
-        let pool = |name: &str, threads| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
+        let pool = |name: &str, threads| Pool::with_stop(name, threads, &self.stop);
         let card = match self.card.as_ref().map(|card| card.start(credit, &self.stop)).transpose() {
             Err(error) if self.config.machine.decode != DecodeOn::Card => {
                 tracing::warn!("JPEGs are decoded on the CPU: {error}");
