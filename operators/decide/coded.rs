@@ -119,6 +119,10 @@ impl Scratch {
         self.blocks.iter().map(|block| block.scores.column_tops(rows)).collect()
     }
 
+    pub fn low_column_tops(&self, rows: &[usize]) -> Vec<Vec<f32>> {
+        self.blocks.iter().map(|block| block.scores.low_column_tops(rows)).collect()
+    }
+
     pub fn columns_reaching(
         &mut self,
         needs: &[Needs],

@@ -7,26 +7,59 @@
 //!
 //! Cost: one pass over the values for their largest, one for who reaches it (two where they are coarse), and a canonical product for each that does.
 
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
 use half::f16;
 use trommel_core::peak::{Peak, offer};
-use trommel_kernels::dot::dot;
+use trommel_kernels::dot::{dot, prefetch};
 use trommel_kernels::join::{Block, f32_below, visit_reaching};
 
 use super::benchmark::Benchmark;
 use super::kernel::{KernelError, Products};
 use super::scan::Bounds;
 
-/// The value that a row must reach to raise a maximum, which is `now`, where `top` is the largest of all rows; positive infinity if none does.
+/// The value that a row must reach to raise a maximum, which is `now`, where the largest of all rows lies in `tops`; positive infinity if none does.
 #[must_use]
-pub fn floor(top: f32, bound: f64, now: f64) -> f32 {
-    let floor = f32_below((f64::from(top) - 2.0 * bound).max(now - bound));
-    if top < floor { f32::INFINITY } else { floor }
+pub fn floor(tops: RangeInclusive<f32>, bound: f64, now: f64) -> f32 {
+    let floor = f32_below((f64::from(*tops.start()) - 2.0 * bound).max(now - bound));
+    if *tops.end() < floor { f32::INFINITY } else { floor }
 }
 
 /// The value of the row that is looked at first, since it surely raises a maximum, which is `now`; positive infinity if that is not sure of the largest, `top`.
 #[must_use]
 pub fn first(top: f32, bound: f64, now: f64) -> f32 {
     if now < f64::from(top) - bound { top } else { f32::INFINITY }
+}
+
+/// Points whose vectors are fetched from memory while those before them are multiplied.
+const ON_THEIR_WAY: usize = 4;
+
+/// Shows `look` the benchmark, row and point of each value that reaches its floor; `vector` is that of a point of a benchmark, which `look` will want.
+///
+/// # Errors
+/// What the device said. Some may have been shown.
+pub(crate) fn reaching<'t>(
+    products: &mut dyn Products,
+    rows: &[usize],
+    floors: &[Vec<f32>],
+    vector: impl Fn(usize, usize) -> &'t [f16],
+    mut look: impl FnMut(usize, usize, usize),
+) -> Result<(), KernelError> {
+    let mut coming = VecDeque::with_capacity(ON_THEIR_WAY + 1);
+    products.columns_reaching(rows, floors, &mut |at, row, points| {
+        for point in points.iter().map(|&point| point as usize) {
+            prefetch(vector(at, point));
+            coming.push_back((at, row, point));
+            if coming.len() > ON_THEIR_WAY
+                && let Some((at, row, point)) = coming.pop_front()
+            {
+                look(at, row, point);
+            }
+        }
+    })?;
+    coming.into_iter().for_each(|(at, row, point)| look(at, row, point));
+    Ok(())
 }
 
 /// Offers all rows of products with one benchmark alone, at least one, to its points' peaks. `bounds` hold for each of the rows, whose vectors and
@@ -44,22 +77,25 @@ pub fn raise_all<'x, I: Ord + Copy>(
 ) -> Result<(), KernelError> {
     let rows: Vec<usize> = (0..rows).collect();
     let tops = products.column_tops(&rows)?.swap_remove(0);
-    let mut look = |peaks: &mut [Peak<I>], floor: fn(f32, f64, f64) -> f32| {
+    let mut look = |peaks: &mut [Peak<I>], floor: &dyn Fn(f32, f64, f64) -> f32| {
         let floors: Vec<f32> = tops.iter().zip(&*peaks).map(|(&top, peak)| floor(top, bounds.value, peak.0)).collect();
-        products.columns_reaching(&rows, &[floors], &mut |_, row, points| {
-            let (x, id) = of(row);
-            for point in points.iter().map(|&point| point as usize) {
-                let (t, peak) = (benchmark.vector(point), &mut peaks[point]);
+        reaching(
+            products,
+            &rows,
+            &[floors],
+            |_, point| benchmark.vector(point),
+            |_, row, point| {
+                let ((x, id), t, peak) = (of(row), benchmark.vector(point), &mut peaks[point]);
                 if bounds.near(x, t).1 >= peak.0 {
                     offer(peak, (dot(x, t), id));
                 }
-            }
-        })
+            },
+        )
     };
     if bounds.are_coarse() {
-        look(peaks, first)?;
+        look(peaks, &first)?;
     }
-    look(peaks, floor)
+    look(peaks, &|top, bound, now| floor(top..=top, bound, now))
 }
 
 /// Neighbouring columns of a filled block: some test points of a benchmark.
@@ -95,7 +131,7 @@ impl<'a> Columns<'a> {
 
     /// The value that a row must reach to raise a column's maximum, which is `now(column)`.
     pub fn floors(&self, tops: &[f32], now: impl Fn(usize) -> f64) -> Vec<f32> {
-        tops.iter().enumerate().map(|(at, &top)| floor(top, self.bound, now(at))).collect()
+        tops.iter().enumerate().map(|(at, &top)| floor(top..=top, self.bound, now(at))).collect()
     }
 
     /// Calls `found` with each column whose floor the row reaches, and their canonical similarity; `x` is the row's vector.

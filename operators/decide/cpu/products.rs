@@ -46,6 +46,10 @@ impl<B: Held> Products for Coded<'_, B> {
         Ok(self.scratch.coded.column_tops(rows))
     }
 
+    fn low_column_tops(&mut self, rows: &[usize]) -> Result<Vec<Vec<f32>>, KernelError> {
+        Ok(self.scratch.coded.low_column_tops(rows))
+    }
+
     fn columns_reaching(
         &mut self,
         rows: &[usize],

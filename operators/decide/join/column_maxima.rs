@@ -29,12 +29,13 @@ impl Joiner {
         // Others raise the maxima meanwhile; what is not above these is none of theirs.
         let maxima_of = |it: &Columns| Columns { pool: it.pool.clone(), kept: it.kept.clone(), hits: Vec::new() };
         let mut seen: Vec<Columns> = points.columns().iter().map(maxima_of).collect();
+        // Tops of some rows lie between what is known of them and those of all.
         let floors_of = |floors: &mut [Vec<f32>], tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
             for (at, floors) in floors.iter_mut().enumerate() {
                 let (now, bound) = (of(&seen[at]), bound(at));
                 floors.resize(now.len(), f32::INFINITY);
-                for ((floor, &top), now) in floors.iter_mut().zip(&tops[at]).zip(now) {
-                    *floor = floor.min(maxima::floor(top, bound, now.0));
+                for (((floor, &low), &high), now) in floors.iter_mut().zip(&tops[at]).zip(&pool_tops[at]).zip(now) {
+                    *floor = floor.min(maxima::floor(low..=high, bound, now.0));
                 }
             }
         };
@@ -50,26 +51,24 @@ impl Joiner {
         };
         let mut touched: Vec<Vec<bool>> = seen.iter().map(|columns| vec![false; columns.pool.len()]).collect();
         let mut confirmed = 0;
-        let mut confirm = |seen: &mut [Columns], at: usize, row: usize, reached: &[u32]| {
-            let (benchmark, x, index) = (&self.benchmarks[at], rows[row].vector, rows[row].id.index);
+        let mut confirm = |seen: &mut [Columns], at: usize, row: usize, point: usize| {
+            let (t, x, index) = (self.benchmarks[at].vector(point), rows[row].vector, rows[row].id.index);
             let Columns { pool, kept: of_kept, .. } = &mut seen[at];
-            for point in reached.iter().map(|&point| point as usize) {
-                let t = benchmark.vector(point);
-                let least = if kept[row] { of_kept[point].0 } else { pool[point].0 };
-                if bounds[at][row].near(x, t).1 < least {
-                    continue;
-                }
-                let s = dot(x, t);
-                confirmed += 1;
-                touched[at][point] = true;
-                offer(&mut pool[point], (s, index));
-                if kept[row] {
-                    offer(&mut of_kept[point], (s, index));
-                }
+            let least = if kept[row] { of_kept[point].0 } else { pool[point].0 };
+            if bounds[at][row].near(x, t).1 < least {
+                return;
+            }
+            let s = dot(x, t);
+            confirmed += 1;
+            touched[at][point] = true;
+            offer(&mut pool[point], (s, index));
+            if kept[row] {
+                offer(&mut of_kept[point], (s, index));
             }
         };
         let mut look = |products: &mut dyn Products, rows: &[usize], floors: &[Vec<f32>], seen: &mut [Columns]| {
-            products.columns_reaching(rows, floors, &mut |at, row, reached| confirm(seen, at, row, reached))
+            let vector = |at: usize, point| self.benchmarks[at].vector(point);
+            maxima::reaching(products, rows, floors, vector, |at, row, point| confirm(seen, at, row, point))
         };
         if let Some(firsts) = firsts_of(&pool_tops, &seen, |columns| &columns.pool) {
             look(products, &all, &firsts, &mut seen)?;
@@ -81,12 +80,13 @@ impl Joiner {
             look(products, &dropped, &floors, &mut seen)?;
         }
         if !kept_rows.is_empty() {
-            let tops = if dropped.is_empty() { pool_tops } else { products.column_tops(&kept_rows)? };
-            if let Some(firsts) = firsts_of(&tops, &seen, |columns| &columns.kept) {
+            let some = if dropped.is_empty() { None } else { Some(products.low_column_tops(&kept_rows)?) };
+            let tops = some.as_ref().unwrap_or(&pool_tops);
+            if let Some(firsts) = firsts_of(tops, &seen, |columns| &columns.kept) {
                 look(products, &kept_rows, &firsts, &mut seen)?;
             }
             // What reaches neither maximum is passed over.
-            floors_of(&mut floors, &tops, &seen, |columns| &columns.kept);
+            floors_of(&mut floors, tops, &seen, |columns| &columns.kept);
             look(products, &kept_rows, &floors, &mut seen)?;
         }
         let mut all = points.columns();

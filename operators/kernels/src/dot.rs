@@ -30,9 +30,13 @@ pub const EXACT_NORM_PRODUCT: f64 = 32.0;
 pub fn dot(a: &[f16], b: &[f16]) -> f64 {
     #[cfg(target_arch = "x86_64")]
     {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("f16c") {
+            // SAFETY: the features were just seen.
+            return unsafe { x86::dot_512(a, b) };
+        }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
             // SAFETY: the three features were just seen.
-            return unsafe { x86::dot(a, b) };
+            return unsafe { x86::dot_256(a, b) };
         }
     }
     dot_scalar(a, b)
@@ -65,6 +69,18 @@ pub fn dot_f32(a: &[f16], b: &[f16]) -> f32 {
         }
     }
     dot_f32_scalar(a, b)
+}
+
+/// Fetches a vector into the nearest cache while others are multiplied.
+pub fn prefetch(vector: &[f16]) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for line in vector.chunks(64 / size_of::<f16>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: it reads nothing, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = vector;
 }
 
 fn dot_f32_scalar(a: &[f16], b: &[f16]) -> f32 {
@@ -107,14 +123,39 @@ mod x86 {
     use std::arch::x86_64::{
         __m128i, __m256i, _mm_loadu_si128, _mm256_add_pd, _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtph_ps,
         _mm256_cvtps_pd, _mm256_extractf128_ps, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_si256,
-        _mm256_setzero_pd, _mm256_setzero_ps, _mm256_storeu_pd, _mm256_storeu_ps, _mm512_add_ps, _mm512_cvtph_ps,
-        _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_setzero_ps,
+        _mm256_setzero_pd, _mm256_setzero_ps, _mm256_storeu_pd, _mm256_storeu_ps, _mm512_add_pd, _mm512_add_ps,
+        _mm512_cvtph_ps, _mm512_cvtps_pd, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_reduce_add_pd, _mm512_reduce_add_ps,
+        _mm512_setzero_pd, _mm512_setzero_ps,
     };
 
     use half::f16;
 
+    #[target_feature(enable = "avx512f,f16c")]
+    pub(super) unsafe fn dot_512(a: &[f16], b: &[f16]) -> f64 {
+        let len = a.len().min(b.len());
+        let blocks = len / 8;
+        let mut sums = [_mm512_setzero_pd(); 4];
+        let mut add = |block: usize, at: usize| {
+            // SAFETY: `block * 8 + 8 <= len`, so both loads stay inside their slices; loads are unaligned ones.
+            let (x, y) = unsafe {
+                (
+                    _mm256_cvtph_ps(_mm_loadu_si128(a.as_ptr().add(block * 8).cast::<__m128i>())),
+                    _mm256_cvtph_ps(_mm_loadu_si128(b.as_ptr().add(block * 8).cast::<__m128i>())),
+                )
+            };
+            sums[at] = _mm512_fmadd_pd(_mm512_cvtps_pd(x), _mm512_cvtps_pd(y), sums[at]);
+        };
+        let whole = blocks / 4 * 4;
+        for block in (0..whole).step_by(4) {
+            (0..4).for_each(|at| add(block + at, at));
+        }
+        (whole..blocks).for_each(|block| add(block, 0));
+        let total = _mm512_add_pd(_mm512_add_pd(sums[0], sums[1]), _mm512_add_pd(sums[2], sums[3]));
+        _mm512_reduce_add_pd(total) + super::dot_scalar(&a[blocks * 8..len], &b[blocks * 8..len])
+    }
+
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) unsafe fn dot(a: &[f16], b: &[f16]) -> f64 {
+    pub(super) unsafe fn dot_256(a: &[f16], b: &[f16]) -> f64 {
         let len = a.len().min(b.len());
         let blocks = len / 8;
         let mut sums = [_mm256_setzero_pd(); 4];
@@ -254,6 +295,14 @@ mod tests {
                 let exact = dot_integer(&a, &b) as f64 / (1u64 << 48) as f64;
                 assert_eq!(dot(&a, &b).to_bits(), exact.to_bits(), "dim {dim}");
                 assert_eq!(dot_scalar(&a, &b).to_bits(), exact.to_bits());
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+                {
+                    // SAFETY: the three features were just seen.
+                    assert_eq!(unsafe { x86::dot_256(&a, &b) }.to_bits(), exact.to_bits());
+                }
                 let mut order: Vec<usize> = (0..dim).collect();
                 for i in (1..dim).rev() {
                     order.swap(i, (next(&mut state) % (i as u64 + 1)) as usize);

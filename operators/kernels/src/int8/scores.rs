@@ -170,15 +170,27 @@ impl Scores {
     /// Largest value of each point over some rows, ascending: f32\[points\].
     #[must_use]
     pub fn column_tops(&self, rows: &[usize]) -> Vec<f32> {
-        let mut tops = Vec::with_capacity(self.chunks * CHUNK);
         let (whole, single) = self.blocks_of(rows);
+        self.tops_of(&whole, &single)
+    }
+
+    /// The same, or that of half of the rows at least: of those whose largest values are kept together. The values of others would have to be read row by row.
+    #[must_use]
+    pub fn low_column_tops(&self, rows: &[usize]) -> Vec<f32> {
+        let (whole, single) = self.blocks_of(rows);
+        self.tops_of(&whole, if single.len() <= rows.len() / 2 { &[] } else { &single })
+    }
+
+    /// Largest value of each point over whole blocks and single rows.
+    fn tops_of(&self, whole: &[usize], single: &[usize]) -> Vec<f32> {
+        let mut tops = Vec::with_capacity(self.chunks * CHUNK);
         let blocks = self.rows.div_ceil(ROWS_TOGETHER);
         for chunk in 0..self.chunks {
             let mut most = [i16::MIN; CHUNK];
-            for block in &whole {
+            for block in whole {
                 raise(&mut most, &self.together[chunk * blocks + block].0);
             }
-            for &row in &single {
+            for &row in single {
                 raise(&mut most, self.chunk(chunk, row));
             }
             tops.extend(most.map(narrow));

@@ -228,6 +228,12 @@ fn lists_and_tops_are_those_of_the_values() {
                 let tops = scores.column_tops(&wanted);
                 let expected = |point: usize| most(&mut wanted.iter().map(|&row| value(row, point)));
                 assert_eq!(tops, (0..points).map(expected).collect::<Vec<_>>());
+                // The largest of half of the rows is at least their median.
+                for (point, (low, top)) in scores.low_column_tops(&wanted).into_iter().zip(&tops).enumerate() {
+                    let mut values: Vec<f32> = wanted.iter().map(|&row| value(row, point)).collect();
+                    values.sort_by(f32::total_cmp);
+                    assert!(values.contains(&low) && low >= values[wanted.len().div_ceil(2) - 1] && low <= *top);
+                }
                 let floor = |point: usize| match point % 5 {
                     0 => f32::INFINITY,
                     1 => f32::NEG_INFINITY,

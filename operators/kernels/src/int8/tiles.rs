@@ -3,6 +3,7 @@
 //! This is assembly, since Rust has the intrinsics on nightly alone. Linux grants tiles to a process that asks for them, and a thread configures them before it uses them.
 
 use std::arch::asm;
+use std::arch::x86_64::{_mm512_set1_epi32, _mm512_store_si512};
 use std::marker::PhantomData;
 
 use super::CHUNK;
@@ -10,10 +11,10 @@ use super::CHUNK;
 /// Codes that a tile takes of a row or point: both are filled up to whole tiles.
 pub(super) const CODES: usize = 64;
 
-/// Rows that are multiplied together, two tiles of them: with two tiles of points they make four of sums, which are all that there are.
+/// Rows whose sums lie together: two tiles of them.
 pub(super) const ROWS: usize = 32;
 
-/// Fewest rows for which tiles are faster: they multiply 1,024 codes a cycle, of [`ROWS`] rows always, and `VPDPBUSD` 128.
+/// Fewest rows for which tiles are faster: they multiply 1,024 codes a cycle, of [`TILE`] rows always, and `VPDPBUSD` 128.
 pub(super) const FEWEST_ROWS: usize = 5;
 
 /// Rows of a tile.
@@ -36,10 +37,10 @@ struct Config {
     rows: [u8; 16],
 }
 
-/// What the sums of a row start at, once for each point of a tile.
-#[derive(Clone, Copy)]
+/// What the sums of each row start at, once for each point of a tile.
+#[derive(Default)]
 #[repr(C, align(64))]
-struct Start([i32; TILE]);
+struct Starts([[i32; TILE]; TILE]);
 
 impl Tiles {
     /// Configures them.
@@ -62,48 +63,67 @@ impl Tiles {
     /// From `rows` on lie i8\[[`ROWS`], width\], from `points` on u8\[width / 4, [`CHUNK`], 4\], and `out` is memory for i32\[[`ROWS`], [`CHUNK`]\].
     pub unsafe fn multiply(&self, rows: *const i8, firsts: &[i32], width: usize, points: *const u8, out: *mut i32) {
         assert!(width.is_multiple_of(CODES) && width > 0, "whole tiles");
-        let mut starts = [Start([0; TILE]); ROWS];
-        starts.iter_mut().zip(firsts).for_each(|(start, first)| start.0 = [*first; TILE]);
-        // Half of the points at a time. `line` is 64 bytes: a row of a tile in `starts`, and a quarter of what lies between two rows of `points` and of `out`.
-        for half in 0..CHUNK / (2 * TILE) {
+        let mut starts = Starts::default();
+        // A tile of rows with all points, so that rows are read once. `line` is 64 bytes: a row of a tile in `starts`, and a quarter of what lies between two rows of `points` and of `out`.
+        for (at, firsts) in firsts.chunks(TILE).take(ROWS / TILE).enumerate() {
+            starts.spread(firsts);
             // SAFETY: as the caller says, and a step of points and a row of sums have 256 bytes.
             unsafe {
                 asm!(
                     "tileloadd tmm0, [{starts} + {line}]",
                     "tileloadd tmm1, [{starts} + {line}]",
-                    "tileloadd tmm2, [{starts} + {line} + 1024]",
-                    "tileloadd tmm3, [{starts} + {line} + 1024]",
+                    "tileloadd tmm2, [{starts} + {line}]",
+                    "tileloadd tmm3, [{starts} + {line}]",
                     "2:",
                     "tileloadd tmm4, [{rows} + {width}]",
-                    "tileloadd tmm6, [{points} + 4*{line}]",
-                    "tdpbsud tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{points} + 4*{line} + 64]",
-                    "tdpbsud tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{others} + {width}]",
-                    "tdpbsud tmm2, tmm5, tmm6",
-                    "tdpbsud tmm3, tmm5, tmm7",
+                    "tileloadd tmm5, [{points} + 4*{line}]",
+                    "tdpbsud tmm0, tmm4, tmm5",
+                    "tileloadd tmm6, [{points} + 4*{line} + 64]",
+                    "tdpbsud tmm1, tmm4, tmm6",
+                    "tileloadd tmm7, [{points} + 4*{line} + 128]",
+                    "tdpbsud tmm2, tmm4, tmm7",
+                    "tileloadd tmm5, [{points} + 4*{line} + 192]",
+                    "tdpbsud tmm3, tmm4, tmm5",
                     "add {rows}, 64",
-                    "add {others}, 64",
                     "add {points}, 4096",
                     "dec {left}",
                     "jnz 2b",
                     "tilestored [{out} + 4*{line}], tmm0",
                     "tilestored [{out} + 4*{line} + 64], tmm1",
-                    "tilestored [{out} + 4*{line} + 4096], tmm2",
-                    "tilestored [{out} + 4*{line} + 4160], tmm3",
-                    starts = in(reg) starts.as_ptr(),
+                    "tilestored [{out} + 4*{line} + 128], tmm2",
+                    "tilestored [{out} + 4*{line} + 192], tmm3",
+                    starts = in(reg) starts.0.as_ptr(),
                     line = in(reg) 64usize,
                     width = in(reg) width,
-                    rows = inout(reg) rows => _,
-                    others = inout(reg) rows.add(TILE * width) => _,
-                    points = inout(reg) points.add(2 * CODES * half) => _,
+                    rows = inout(reg) rows.add(TILE * at * width) => _,
+                    points = inout(reg) points => _,
                     left = inout(reg) width / CODES => _,
-                    out = in(reg) out.add(2 * TILE * half),
+                    out = in(reg) out.add(TILE * CHUNK * at),
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack),
                 );
             }
+        }
+    }
+}
+
+impl Starts {
+    fn spread(&mut self, firsts: &[i32]) {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was just seen.
+            return unsafe { self.spread_512(firsts) };
+        }
+        // Only an emulator has tiles without it.
+        self.0.iter_mut().zip(firsts).for_each(|(start, first)| *start = [*first; TILE]);
+    }
+
+    /// A tile is loaded from stores that are still on their way if these are of whole lines, and waits for them otherwise.
+    #[target_feature(enable = "avx512f")]
+    fn spread_512(&mut self, firsts: &[i32]) {
+        for (start, first) in self.0.iter_mut().zip(firsts) {
+            // SAFETY: 64 aligned bytes.
+            unsafe { _mm512_store_si512(start.as_mut_ptr().cast(), _mm512_set1_epi32(*first)) };
         }
     }
 }
