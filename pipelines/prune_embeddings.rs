@@ -231,7 +231,7 @@ impl<'a> RunSetup<'a> {
         let (workers, readers) = (machine.workers, machine.readers(shards.len()));
         let ledger_memory = self.ledger_memory();
         let credit = self.credit(readers, stop)?;
-        let pool = Pool::with_stop("join", machine.threads, &stop);
+        let pool = Pool::with_stop("join", machine.threads, stop);
         self.config.gauges.watch_credit(&credit);
         self.config.gauges.watch_pool("join", &pool);
         let _watching = WatchdogGuard::start(|watchdog| {

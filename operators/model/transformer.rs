@@ -104,6 +104,12 @@ pub(crate) fn as_weight(x: &Tensor, weight: &Tensor) -> Result<Tensor, ModelErro
     }
 }
 
+/// Products of one row a sample, with `weight` or others like it. MKL divides the sums of so few rows among threads, so that bits would depend on their
+/// number (seen on an Intel with AVX-512): on a CPU one thread computes them, unless gradients are asked for.
+pub(crate) fn of_few_rows<T>(weight: &Tensor, products: impl FnOnce() -> T) -> T {
+    if weight.device() == Device::Cpu && !weight.requires_grad() { bridge::on_one_thread(products) } else { products() }
+}
+
 /// A refusal of the bridge's as one of libtorch's, which it is.
 fn torch(error: BridgeError) -> TchError {
     TchError::Torch(error.message)

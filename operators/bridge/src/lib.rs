@@ -36,7 +36,7 @@ pub use pickle::{Value, write_pickle};
 pub use precision::{pin_precision, reduced_precision};
 pub use reducer::{Averaging, Reducer};
 pub use stream::{Attention, Event, OnStream, Stream, copy_async, pinned, prefer_attention};
-pub use threads::set_threads;
+pub use threads::{on_one_thread, set_threads};
 
 /// The libtorch that this crate is built for. Runs and checkpoints record it among their numerics, and go on with the same alone, unless
 /// `--mix-numerics` accepts another.

@@ -6,7 +6,7 @@ use tch::nn::Path;
 use super::config::ClipConfig;
 use crate::captions::PackedCaptions;
 use crate::error::{ModelError, Op, shape_of};
-use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Transformer, as_weight, variable};
+use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Transformer, as_weight, of_few_rows, variable};
 
 /// Text tower; its variables stand at the root of a whole model.
 #[derive(Debug)]
@@ -99,8 +99,8 @@ impl TextTransformer {
     /// The end tokens' rows, through the last norm, into the shared space.
     fn project(&self, ends: &Tensor) -> Result<Tensor, ModelError> {
         let pooled = self.ln_final.forward(ends)?;
-        as_weight(&pooled, &self.text_projection)?
-            .f_matmul(&self.text_projection)
+        let pooled = as_weight(&pooled, &self.text_projection)?;
+        of_few_rows(&self.text_projection, || pooled.f_matmul(&self.text_projection))
             .op("text_projection", &[&pooled, &self.text_projection])
     }
 }

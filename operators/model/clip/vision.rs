@@ -7,7 +7,7 @@ use super::config::ClipConfig;
 use crate::error::{ModelError, Op};
 use crate::family::ImageTower;
 use crate::patches::{PatchEmbedding, PatchProduct};
-use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Transformer, as_weight, variable};
+use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Transformer, as_weight, of_few_rows, variable};
 
 /// Image tower; its variables stand under `visual.` in a whole model.
 #[derive(Debug)]
@@ -59,7 +59,8 @@ impl VisionTransformer {
         };
         let tokens = self.transformer.forward(tokens, Attend::All)?;
         let pooled = self.pool(&tokens)?;
-        as_weight(&pooled, &self.proj)?.f_matmul(&self.proj).op("visual.proj", &[&pooled, &self.proj])
+        let pooled = as_weight(&pooled, &self.proj)?;
+        of_few_rows(&self.proj, || pooled.f_matmul(&self.proj)).op("visual.proj", &[&pooled, &self.proj])
     }
 
     fn pool(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {

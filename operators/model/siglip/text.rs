@@ -5,7 +5,7 @@ use tch::nn::Path;
 
 use super::config::TextConfig;
 use crate::error::{ModelError, Op, shape_of};
-use crate::transformer::{Attend, BlockNames, LayerNorm, Linear, Transformer, variable};
+use crate::transformer::{Attend, BlockNames, LayerNorm, Linear, Transformer, of_few_rows, variable};
 
 /// Its variables stand under `text.` in a whole model.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl TextTower {
         let last = x.f_select(1, self.context_length - 1).op("text.pool", &[&x])?;
         let last = self.ln_final.forward(&last)?;
         match &self.text_projection {
-            Some(projection) => projection.forward(&last),
+            Some(projection) => of_few_rows(&self.token_embedding, || projection.forward(&last)),
             None => Ok(last),
         }
     }

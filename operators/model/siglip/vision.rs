@@ -8,7 +8,7 @@ use super::config::{TIMM_EPS, VisionConfig};
 use crate::error::{ModelError, Op};
 use crate::family::ImageTower;
 use crate::patches::{PatchEmbedding, PatchProduct};
-use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Linear, Transformer, variable};
+use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Linear, Transformer, of_few_rows, variable};
 
 /// Its variables stand under `visual.trunk.` in a whole model.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl Pool {
         let place = "visual.trunk.attn_pool";
         let (n, count, width) = tokens.size3().op(place, &[tokens])?;
         let (heads, each) = (self.shape.heads, width / self.shape.heads);
-        let (query, both) = (self.q.forward(&self.latent)?, self.kv.forward(tokens)?);
+        let query = of_few_rows(&self.latent, || self.q.forward(&self.latent))?;
+        let both = self.kv.forward(tokens)?;
         let mixed = || {
             let head = |part: &Tensor, tokens: i64| part.f_reshape([n, tokens, heads, each])?.f_transpose(1, 2);
             let parts = both.f_split(width, -1)?;
@@ -79,7 +80,14 @@ impl Pool {
             };
             mixed.f_select(2, 0)?.f_reshape([n, width])
         };
-        let x = self.proj.forward(&mixed().op(place, &[&query, &both])?)?;
+        let mixed = mixed().op(place, &[&query, &both])?;
+        of_few_rows(&self.latent, || self.fed(&mixed))
+    }
+
+    /// What the query took of the tokens, \[n, width\], through the projection, and the MLP's of it added.
+    fn fed(&self, mixed: &Tensor) -> Result<Tensor, ModelError> {
+        let place = "visual.trunk.attn_pool";
+        let x = self.proj.forward(mixed)?;
         // The residual sum is of the latent's kind, as the blocks' is of the positions'.
         let x = self.latent.f_kind().and_then(|kind| x.f_to_kind(kind)).op(place, &[&x])?;
         let fed = self.fc2.forward(&self.shape.activation.of(&self.fc1.forward(&self.norm.forward(&x)?)?)?)?;
