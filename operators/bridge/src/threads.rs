@@ -42,6 +42,7 @@ mod tests {
         });
         assert_eq!(own.join().unwrap(), 3);
     }
+
     #[test]
     fn what_one_thread_computes_leaves_the_number_as_it_was() {
         let own = thread::spawn(|| {

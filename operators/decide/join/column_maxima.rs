@@ -29,7 +29,7 @@ impl Joiner {
         // Others raise the maxima meanwhile; what is not above these is none of theirs.
         let maxima_of = |it: &Columns| Columns { pool: it.pool.clone(), kept: it.kept.clone(), hits: Vec::new() };
         let mut seen: Vec<Columns> = points.columns().iter().map(maxima_of).collect();
-        // Tops of some rows lie between what is known of them and those of all.
+        // `tops` may be lower than the largest values of these rows; the tops of all rows are never lower.
         let floors_of = |floors: &mut [Vec<f32>], tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
             for (at, floors) in floors.iter_mut().enumerate() {
                 let (now, bound) = (of(&seen[at]), bound(at));
