@@ -23,6 +23,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -
     let header = Header::read(bytes)?;
     let scratch_bytes = header.scratch_bytes() + bytes.len() as u64;
     limits.admit(u64::from(header.width), u64::from(header.height), scratch_bytes)?;
+    limits.admit_scans(u64::from(header.width) * u64::from(header.height), header.scans)?;
     if let (Some(fault), false) = (&header.fault, limits.load_truncated) {
         return Err(fault.clone());
     }

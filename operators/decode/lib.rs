@@ -119,6 +119,10 @@ const SCRATCH_PER_PIXEL: u64 = 16;
 /// Room for what does not follow the pixels: encoded bytes, tables.
 const SCRATCH_BESIDE_PIXELS: u64 = 64 << 20;
 
+/// Scans that a picture of `max_pixels` may have; a smaller one may have more. A scan may go over all blocks and take a few bytes of the file, so
+/// that a small file could cost hours. Encoders write 10 to 20.
+const SCANS_OF_MAX_PIXELS: u64 = 100;
+
 impl Limits {
     /// The default limits for pictures of at most `max_pixels`: their scratch is no more than such a picture can need.
     #[must_use]
@@ -148,6 +152,12 @@ impl Limits {
             });
         }
         Ok(())
+    }
+
+    /// Checks how often decoding would go over a picture of so many pixels.
+    fn admit_scans(&self, pixels: u64, scans: u64) -> Result<(), DecodeError> {
+        let most = self.max_pixels.saturating_mul(SCANS_OF_MAX_PIXELS) / pixels;
+        if scans > most { Err(DecodeError::TooManyScans { pixels, scans, most }) } else { Ok(()) }
     }
 }
 
@@ -202,6 +212,16 @@ pub enum DecodeError {
         /// Most bytes of scratch memory that are allowed.
         max_scratch_bytes: u64,
     },
+    /// A progressive picture that would be gone over too often.
+    #[error("{scans} scans, above the limit of {most} for {pixels} pixels")]
+    TooManyScans {
+        /// Width times height.
+        pixels: u64,
+        /// Scans of the file.
+        scans: u64,
+        /// Most scans that are allowed of a picture of that size.
+        most: u64,
+    },
     /// The file ends before its picture does.
     #[error("{kind} ends early")]
     Truncated {
@@ -231,7 +251,10 @@ impl DecodeError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::TooManyPixels { .. } | Self::TooLong { .. } | Self::TooMuchScratch { .. } => "too_many_pixels",
+            Self::TooManyPixels { .. }
+            | Self::TooLong { .. }
+            | Self::TooMuchScratch { .. }
+            | Self::TooManyScans { .. } => "too_many_pixels",
             Self::TooManyBytes { .. } => "too_many_bytes",
             Self::Truncated { .. } => "image_truncated",
             Self::UnknownKind { .. } | Self::Unsupported { .. } => "image_unsupported",

@@ -169,6 +169,21 @@ fn tiff_header(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
+/// Each scan goes over all blocks and may take eight bytes of the file.
+#[test]
+fn a_jpeg_of_too_many_scans_is_refused_before_it_is_decoded() {
+    let of_scans = |count: usize| {
+        let frame = b"\xff\xd8\xff\xc2\0\x0b\x08\0\x08\0\x08\x01\x01\x11\0";
+        let scan = b"\xff\xda\0\x08\x01\x01\0\0\0\0";
+        [&frame[..], &scan.repeat(count), b"\xff\xd9"].concat()
+    };
+    let limits = Limits { max_pixels: 64, ..Limits::default() };
+    let error = decode_rgb(&of_scans(101), &limits).unwrap_err();
+    assert_eq!(error.to_string(), "101 scans, above the limit of 100 for 64 pixels");
+    assert_eq!(error.code(), "too_many_pixels");
+    assert_eq!(decode_rgb(&of_scans(100), &limits).unwrap_err().code(), "image_decode");
+}
+
 #[test]
 fn a_jpeg_cut_anywhere_is_refused_unless_asked_for() {
     let Some(data) = data() else { return };

@@ -17,6 +17,8 @@ pub(crate) struct Header {
     pub sampling: Vec<(u8, u8)>,
     /// How the components are to be read, by libjpeg's rules.
     pub colour: Colour,
+    /// Scans up to the end of the image, or up to the one that gives all rows.
+    pub scans: u64,
     /// Whether all coefficients are held before pixels come out: progressive, or components in scans of their own.
     pub buffered: bool,
     /// Whether coefficients are coded arithmetically.

@@ -39,8 +39,8 @@ struct Reading<'a> {
     adobe: Option<u8>,
     jfif: bool,
     tables: Tables,
-    /// Whether a scan has come.
-    scanned: bool,
+    /// Scans that have come.
+    scans: u64,
     buffered: bool,
     ended: bool,
     fault: Option<DecodeError>,
@@ -57,7 +57,7 @@ impl<'a> Reading<'a> {
             adobe: None,
             jfif: false,
             tables: Tables::default(),
-            scanned: false,
+            scans: 0,
             buffered: false,
             ended: false,
             fault: None,
@@ -88,10 +88,10 @@ impl<'a> Reading<'a> {
                 return Ok(Then::Ends);
             }
             0xd0..=0xd7 => return Ok(Then::GoesOn),
-            0x01 if self.scanned => return Ok(Then::GoesOn),
+            0x01 if self.scans > 0 => return Ok(Then::GoesOn),
             // Where restart markers are due, libjpeg looks for the next one behind whatever it finds.
             0..0xc0 | SOI | 0xc8 | 0xde | 0xdf | 0xf0..=0xfd => {
-                if !self.scanned || self.tables.restart == 0 {
+                if self.scans == 0 || self.tables.restart == 0 {
                     self.fault(format_args!("a marker ff{marker:02x}"));
                 }
                 if marker == SOI {
@@ -137,8 +137,8 @@ impl<'a> Reading<'a> {
             }
             // Nobody reads the number of lines that may follow a scan.
             0xe0..=0xef | 0xfe | DNL => return Ok(Then::GoesOn),
-            DHT if !self.scanned => self.tables.define(body),
-            DRI if !self.scanned => {
+            DHT if self.scans == 0 => self.tables.define(body),
+            DRI if self.scans == 0 => {
                 self.tables.restart = body.first_chunk().map_or(0, |&units| u16::from_be_bytes(units));
             }
             SOS => {
@@ -163,7 +163,8 @@ impl<'a> Reading<'a> {
         self.buffered |= frame.progressive || !all;
         let behind = self.scanner.at;
         self.scanner.skip_entropy_coded();
-        let is_first = !std::mem::replace(&mut self.scanned, true);
+        self.scans += 1;
+        let is_first = self.scans == 1;
         let mut coded = behind..self.scanner.at;
         let mut whole = false;
         if is_first && !self.buffered && !self.scanner.at_end_marker() && !frame.arithmetic {
@@ -188,11 +189,11 @@ impl<'a> Reading<'a> {
 
     /// All that the markers have said.
     fn header(self) -> Result<Header, DecodeError> {
-        let Self { adobe, jfif, scanned, buffered, ended, mut fault, essential, frame_at, .. } = self;
+        let Self { adobe, jfif, scans, buffered, ended, mut fault, essential, frame_at, .. } = self;
         let Some(frame) = self.frame else {
             return Err(if ended { corrupt("no frame header") } else { CUT });
         };
-        if !scanned {
+        if scans == 0 {
             return Err(if ended { corrupt("no scan") } else { CUT });
         }
         if (buffered || frame.arithmetic) && !ended {
@@ -201,7 +202,7 @@ impl<'a> Reading<'a> {
         }
         let colour = frame.colour(adobe, jfif)?;
         let Frame { width, height, sampling, arithmetic, .. } = frame;
-        Ok(Header { width, height, sampling, colour, buffered, arithmetic, ended, fault, frame_at, essential })
+        Ok(Header { width, height, sampling, colour, scans, buffered, arithmetic, ended, fault, frame_at, essential })
     }
 }
 
