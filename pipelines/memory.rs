@@ -115,6 +115,12 @@ impl MemoryPlan {
         self.fixed.iter().map(|(_, bytes)| bytes).sum::<u64>() + self.least_credit_bytes
     }
 
+    /// What the budget has beyond that.
+    #[must_use]
+    pub fn spare_bytes(&self) -> u64 {
+        self.budget_bytes.saturating_sub(self.minimum_bytes())
+    }
+
     /// What the budget lacks of that.
     #[must_use]
     pub fn lacking_bytes(&self) -> u64 {

@@ -92,7 +92,7 @@ struct RunSetup<'a> {
     benchmarks: Benchmarks,
     rule: String,
     verdict: Arc<dyn Verdict>,
-    joiner: Option<Arc<Joiner>>,
+    joiner: Option<Joiner>,
     /// How the samples were read, where that is known.
     reading: BTreeMap<String, Value>,
 }
@@ -128,11 +128,22 @@ impl<'a> RunSetup<'a> {
             None
         } else {
             let join = JoinConfig { columns: config.columns, ..JoinConfig::default() };
-            Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
+            Some(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?)
         };
         let rule = parsed.as_ref().map_or_else(|| KEEP_ALL.into(), ToString::to_string);
         let reading = stored.reading()?;
-        Ok(Self { config, stored: Arc::new(stored), identity, benchmarks, rule, verdict, joiner, reading })
+        let setup = Self { config, stored: Arc::new(stored), identity, benchmarks, rule, verdict, joiner, reading };
+        Ok(setup.with_wider_join())
+    }
+
+    /// Lets the join take a quarter of what the budget has to spare: with more rows a portion, what is done once for each point and portion is
+    /// done less often.
+    fn with_wider_join(mut self) -> Self {
+        let machine = &self.config.machine;
+        let memory = self.memory(machine.readers(self.stored.plan.shards.len()));
+        let call_bytes = memory.spare_bytes() / 4 / machine.threads as u64;
+        self.joiner = self.joiner.map(|joiner| joiner.with_more_block_bytes(call_bytes));
+        self
     }
 
     fn run_config(&self) -> RunConfig {
@@ -220,7 +231,7 @@ impl<'a> RunSetup<'a> {
     }
 
     fn run(
-        self,
+        mut self,
         wanted: Wanted<'_>,
         together: &Together,
         stop: &Stop,
@@ -254,8 +265,8 @@ impl<'a> RunSetup<'a> {
             shard: ledger_memory.shard_bytes(),
         };
         let reader = Arc::new(EmbeddingShards::new(self.stored.clone(), bytes));
-        let (joiner, verdict, joiners, stop_here) =
-            (self.joiner.clone(), self.verdict.clone(), pool.clone(), stop.clone());
+        let joiner = self.joiner.take().map(Arc::new);
+        let (join, verdict, joiners, stop_here) = (joiner.clone(), self.verdict.clone(), pool.clone(), stop.clone());
         progress.begin();
         together.execute(workers, stop, move |worker, index| {
             let mine = share(index, workers, readers);
@@ -263,7 +274,7 @@ impl<'a> RunSetup<'a> {
                 let (given, reader, credit) = (leases.clone(), reader.clone(), credit.clone());
                 let rows = source(scope, "Embeddings", given, reader, mine, credit, stop_here.clone());
                 let (samples, found) = rows.ok_err(|row: Row| -> Result<Sample<Embedded>, Event> { row });
-                let joins = joiner.as_ref().map(|joiner| Joins { joiner, pool: &joiners, points: Some(&known) });
+                let joins = join.as_ref().map(|joiner| Joins { joiner, pool: &joiners, points: Some(&known) });
                 let (_kept, events) = samples.decide(found, joins, &verdict, &names);
                 let (events, passed) = counting.watch(events).first_samples(&first, &handle);
                 let durable = events.ledger(handle.clone(), ledger.clone());
@@ -274,7 +285,7 @@ impl<'a> RunSetup<'a> {
         if let Some(failure) = stop.failure() {
             return Err(failure.into());
         }
-        let join = self.joiner.as_deref().map(JoinReport::of);
+        let join = joiner.as_deref().map(JoinReport::of);
         let joining = Stage { busy_micros: pool.gauge().busy_micros, threads: pool.threads() };
         let stages = Stages { join: joining, ..Stages::default() };
         Ok(Judged { summary, notices: self.notices(), stages, join })

@@ -171,6 +171,14 @@ impl Joiner {
         Self { other: Some(kernel), ..self }
     }
 
+    /// The same, of which each call may hold so many bytes of products more than [`JoinConfig::block_bytes`] says.
+    #[must_use]
+    pub fn with_more_block_bytes(mut self, bytes: u64) -> Self {
+        self.config.block_bytes += bytes;
+        self.cpu = Cpu::new(self.benchmarks.clone(), self.prepared.clone(), self.config.clone());
+        self
+    }
+
     /// The benchmarks, in the order of the scores.
     #[must_use]
     pub fn benchmarks(&self) -> &[Arc<Benchmark>] {

@@ -74,8 +74,7 @@ impl RunSetup {
         if self.memory.card.is_none() {
             return least;
         }
-        let memory = self.memory_of(readers, 0);
-        let spare_bytes = memory.budget_bytes.saturating_sub(memory.minimum_bytes());
+        let spare_bytes = self.memory_of(readers, 0).spare_bytes();
         self.ledger = self.ledger.on_card(readers, shards, spare_bytes);
         least.max(readers * self.ledger.lane_shards as usize)
     }

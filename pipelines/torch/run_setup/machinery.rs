@@ -62,7 +62,7 @@ pub(super) fn decoding_card(
     // The join's points and the samples in flight need room too.
     let most = Planned {
         card_bytes: memory.card_left_bytes().unwrap_or_default() / 2,
-        host_bytes: memory.budget_bytes.saturating_sub(memory.minimum_bytes()) / 8,
+        host_bytes: memory.spare_bytes() / 8,
     };
     let lanes = lanes_within(decode, most);
     let Planned { card_bytes, host_bytes } = planned(decode, lanes);
