@@ -149,10 +149,19 @@ impl StoredEmbeddings {
         }
     }
 
-    /// The file of a shard, for who reads it otherwise; `None` where it has no row.
-    #[must_use]
-    pub fn piece(&self, ordinal: u64) -> Option<&Piece> {
-        usize::try_from(ordinal).ok().and_then(|at| self.sources.get(at))?.piece.as_ref()
+    /// The file of a shard, for who reads it otherwise; `None` where it has no row. A run's has the checksum that it was written with.
+    ///
+    /// # Errors
+    /// A run's file that is damaged: a vector with another bit looks like any other.
+    pub fn piece(&self, ordinal: u64) -> Result<Option<&Piece>, LedgerError> {
+        let source = usize::try_from(ordinal).ok().and_then(|at| self.sources.get(at));
+        let Some((source, piece)) = source.and_then(|source| Some((source, source.piece.as_ref()?))) else {
+            return Ok(None);
+        };
+        if let Some((ledger, ordinal)) = source.of_run {
+            self.ledgers[ledger].check_part(ordinal, PartKind::Embeddings)?;
+        }
+        Ok(Some(piece))
     }
 
     /// The run that a shard is of, and its ordinal there.
@@ -207,9 +216,10 @@ impl EmbeddingFiles for StoredEmbeddings {
             let why = format!("{} has {bytes} bytes now and had {planned} when it was planned", shard.url);
             return Err(Unread::Unavailable(why));
         }
-        let known = source.of_run.map(|of| self.known(of)).transpose();
-        let known = known.map_err(|error| Unread::Unavailable(Causes(&error).to_string()))?;
-        let reader = source.piece.as_ref().map(EmbeddingReader::of).transpose().map_err(|error| unread(&error))?;
+        let damaged = |error: LedgerError| Unread::Unavailable(Causes(&error).to_string());
+        let known = source.of_run.map(|of| self.known(of)).transpose().map_err(damaged)?;
+        let piece = self.piece(ordinal).map_err(damaged)?;
+        let reader = piece.map(EmbeddingReader::of).transpose().map_err(|error| unread(&error))?;
         Ok(OpenedEmbeddings { name: shard.name.clone(), reader, known, bytes, rows: source.rows })
     }
 }

@@ -3,10 +3,11 @@
 
 mod common;
 
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::processes::{Group, committed, until};
+use common::processes::{Group, committed, signal, until};
 use common::{World, items_text, ledger_text, losses, run, stderr, trommel, words};
 
 #[test]
@@ -127,4 +128,34 @@ fn a_killed_training_run_is_resumed_with_equal_losses() {
     run(0, &words(&world.train(&killed, 24)));
     assert_eq!(losses(&whole), losses(&killed));
     assert_eq!(ledger_text(&whole), ledger_text(&killed));
+}
+
+/// From the moment on that a command which runs a model takes signals at all, libraries and models being loaded.
+#[test]
+fn a_signal_before_anything_is_done_interrupts() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in [libc::SIGTERM, libc::SIGINT] {
+        let mut child = trommel().args(World::shared().prune(folder.path())).stderr(Stdio::null()).spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let takes = || {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+            u64::from_str_radix(caught.trim(), 16).unwrap() >> (number - 1) & 1 == 1
+        };
+        until(60, takes);
+        assert!(signal(i32::try_from(child.id()).unwrap(), number));
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+    }
+}
+
+/// As batch systems set it.
+#[test]
+fn a_limit_of_files_is_an_error_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (world, into) = (World::shared(), folder.path().join("out"));
+    let program = trommel().get_program().to_owned();
+    let limited = format!("ulimit -f 8; exec '{}' \"$@\"", Path::new(&program).display());
+    let args = [&world.shards(), "--rule", "random:100%", "-o", &into.display().to_string()].map(str::to_owned);
+    let out = Command::new("sh").args(["-c", &limited, "sh", "stream"]).args(args).output().unwrap();
+    assert!(out.status.code() == Some(1) && stderr(&out).contains("File too large"), "{out:?}");
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::cluster::{local, no_panic, says};
 use common::processes::{Group, committed, signal, until};
-use common::{World, items_text, ledger_text, run, words};
+use common::{World, items_text, ledger_text, run, stderr, words};
 use trommel_ledger::read::Ledger;
 
 const MOST_LINES: usize = 6;
@@ -166,4 +166,39 @@ fn a_run_of_many_incarnations_is_one_ledger() {
     assert!(manifests(&many).len() >= 4, "several incarnations");
     run(0, &words(&local(2, &[], &world.long_prune(&many, 16))));
     equal(&whole, &many);
+}
+
+/// A bit of a vector looks like any other, and so does the name of a shard: who reads them compares them with the manifest.
+#[test]
+fn a_turned_bit_or_name_is_found_by_all_who_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::shared();
+    let (run_folder, again) = (folder.path().join("run"), folder.path().join("again"));
+    run(0, &words(&world.prune(&run_folder)));
+    let [into, run_folder, again, list] =
+        [&folder.path().join("list.parquet"), &run_folder, &again, &folder.path().join("x.html")]
+            .map(|path| path.display().to_string());
+    let judging = world.judging();
+    let prune = [&["prune", &run_folder, "--run", &again][..], &words(&judging[..6])].concat();
+    let readers: [&[&str]; 2] = [&["dedup", &run_folder, "--above", "0.999", "-o", &into], &prune];
+    let part = Path::new(&run_folder).join("embeddings/0.0.arrow");
+    let bytes = fs::read(&part).unwrap();
+    let mut turned = bytes.clone();
+    let middle = turned.len() / 2;
+    turned[middle] ^= 1;
+    fs::write(&part, turned).unwrap();
+    for (reader, status) in readers.iter().zip([2, 3]) {
+        says(&stderr(&run(status, reader)), &["embeddings/0.0.arrow", "crc32c"], MOST_LINES);
+    }
+    fs::write(&part, bytes).unwrap();
+    let plan = Path::new(&run_folder).join("plan.json");
+    let text = fs::read_to_string(&plan).unwrap();
+    fs::write(&plan, text.replacen("00001.tar", "00009.tar", 2)).unwrap();
+    let shards = world.shards();
+    let stream = ["stream", &shards, "--run", &run_folder];
+    let report = ["report", &run_folder, "-o", &list];
+    for reader in [readers[0], &stream, &report, &["why", &run_folder, "0"]] {
+        let said = stderr(&Command::new(env!("CARGO_BIN_EXE_trommel")).args(reader).output().unwrap());
+        says(&said, &["00009.tar", "the folder is damaged"], MOST_LINES);
+    }
 }

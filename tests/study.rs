@@ -227,6 +227,9 @@ fn a_study_of_real_pictures_does_what_a_naive_model_does_and_nothing_twice() {
     let again = run(0, &words);
     assert!(!stderr(&again).contains(": training "), "{}", stderr(&again));
     assert_eq!(serde_json::from_slice::<Value>(&again.stdout).unwrap(), report);
+    // A kill between a training's last checkpoint and the mark of its end: no step is left to make.
+    fs::remove_file(into.join("training/pool/seed-5.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&run(0, &words).stdout).unwrap(), report);
     file(root, &data, "[5, 6]");
     fs::write(root.join("templates.txt"), "one {}\n").unwrap();
     let more = stderr(&run(0, &words));

@@ -135,6 +135,18 @@ pub enum LedgerError {
         /// What is wrong, in one line.
         detail: String,
     },
+    /// A shard has two names.
+    #[error("{}: shard {ordinal} is `{planned}` in plan.json and `{committed}` in the manifest: the folder is damaged", path.display())]
+    Names {
+        /// The run folder.
+        path: PathBuf,
+        /// The shard's ordinal.
+        ordinal: u64,
+        /// Its name in the plan.
+        planned: String,
+        /// Its name in the manifest.
+        committed: String,
+    },
     /// Two incarnations committed a shard differently.
     #[error("shard {ordinal} was committed by incarnations {first} and {second} with different content: {detail}")]
     Disagree {

@@ -17,7 +17,9 @@ use super::LedgerError;
 use super::items::MergedItems;
 use super::manifest::{self, Counts, Merged, PartKind, ShardLine};
 use super::part::ledger_fields;
-use super::run_folder::{CONFIG_FILE, PLAN_FILE, check_schema, incarnations, manifest_path, read_plan, schema_of};
+use super::run_folder::{
+    CONFIG_FILE, PLAN_FILE, check_schema, incarnations, manifest_path, planned_names, read_plan, schema_of,
+};
 use super::storage::{Disk, Storage};
 use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::npy::StoredRows;
@@ -144,10 +146,17 @@ impl Ledger {
     /// The stored plan.
     ///
     /// # Errors
-    /// No plan there, or one of another form.
+    /// No plan there, one of another form, or one that calls a committed shard otherwise than the manifest does.
     pub fn plan<P: serde::de::DeserializeOwned>(&self) -> Result<P, LedgerError> {
         let path = self.root.join(PLAN_FILE);
         let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
+        for (ordinal, planned) in planned_names(&path, &bytes)? {
+            let committed = self.merged.committed.get(&ordinal).map(|(_, line)| &line.name);
+            if let Some(committed) = committed.filter(|committed| **committed != planned) {
+                let (path, committed) = (self.root.clone(), committed.clone());
+                return Err(LedgerError::Names { path, ordinal, planned, committed });
+            }
+        }
         read_plan(&path, &bytes)
     }
 

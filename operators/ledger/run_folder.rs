@@ -45,7 +45,7 @@ mod recovery;
 pub use self::config::{BLUR, CONFIG_FILE, RunConfig, blur};
 pub use self::difference::{Difference, as_read_back, differences};
 pub(crate) use self::json::{check_schema, schema_of};
-pub(crate) use self::plan::{PLAN_FILE, read_plan};
+pub(crate) use self::plan::{PLAN_FILE, planned_names, read_plan};
 pub(crate) use self::recovery::incarnations;
 
 /// Name of the folder of manifests in a run folder.

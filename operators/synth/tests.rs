@@ -38,6 +38,16 @@ fn tree(root: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// A disk that was full, or a kill, before the settings were there.
+#[test]
+fn what_was_stopped_at_its_first_file_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("synth.json.aside");
+    fs::write(&begun, "{").unwrap();
+    write(folder.path(), &small()).unwrap();
+    assert!(!begun.exists() && folder.path().join("synth.json").exists());
+}
+
 #[test]
 fn equal_settings_give_equal_bytes() {
     let (a, b, c) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

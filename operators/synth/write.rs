@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::Builder;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -83,12 +84,16 @@ pub fn write(out: &Path, config: &SynthConfig) -> Result<SynthSummary, SynthErro
     let settings = serde_json::to_string_pretty(config)? + "\n";
     let mark = out.join("synth.json");
     fs::create_dir_all(out).map_err(SynthError::at(out))?;
-    if fs::read_dir(out).map_err(SynthError::at(out))?.next().is_some()
-        && fs::read_to_string(&mark).ok().as_ref() != Some(&settings)
-    {
-        return Err(SynthError::Occupied { path: out.to_owned() });
+    if fs::read_to_string(&mark).ok().as_ref() != Some(&settings) {
+        // The mark comes first, under its name once it is whole: whoever was stopped before that has left no more than the start of it.
+        let aside = out.join("synth.json.aside");
+        let mut there = fs::read_dir(out).map_err(SynthError::at(out))?;
+        if there.any(|entry| entry.map_or(true, |entry| entry.path() != aside)) {
+            return Err(SynthError::Occupied { path: out.to_owned() });
+        }
+        put(&aside, settings.as_bytes())?;
+        fs::rename(&aside, &mark).map_err(SynthError::at(&mark))?;
     }
-    put(&mark, settings.as_bytes())?;
     put(&out.join("README.txt"), README.as_bytes())?;
     put(&out.join("classnames.txt"), Class::ALL.map(|class| format!("{}\n", class.name())).concat().as_bytes())?;
     let mut summary = SynthSummary { shards: u64::from(config.shards), ..SynthSummary::default() };
@@ -170,24 +175,25 @@ fn parallel<T: Send>(count: u32, job: impl Fn(u32) -> Result<T, SynthError> + Sy
     let threads = cores::usable().min(count as usize).max(1);
     let next = AtomicU32::new(0);
     let done = Mutex::new(Vec::with_capacity(count as usize));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        break;
-                    }
-                    let result = job(number);
-                    if result.is_err() {
-                        next.store(count, Ordering::Relaxed);
-                    }
-                    if let Ok(mut done) = done.lock() {
-                        done.push((number, result));
-                    }
-                }
-            });
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                break;
+            }
+            let result = job(number);
+            if result.is_err() {
+                next.store(count, Ordering::Relaxed);
+            }
+            if let Ok(mut done) = done.lock() {
+                done.push((number, result));
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        // Where the system gives no more threads, fewer do the same.
+        let _others: Vec<_> = (1..threads).map_while(|_| Builder::new().spawn_scoped(scope, &work).ok()).collect();
+        work();
     });
     let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     done.sort_by_key(|(number, _)| *number);

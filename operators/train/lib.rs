@@ -50,6 +50,7 @@ pub use batch::{Batch, BatchWriter, Normalisation};
 pub use checkpoint::{Checkpoints, Position};
 pub use config::{Precision, Scheduler, TextPadding, TrainConfig};
 pub use error::TrainError;
+pub use metrics::last_loss;
 pub use ranks::Ranks;
 pub use save_every::SaveEvery;
 pub use schedule::{Course, Length, Schedule, Stand};

@@ -50,6 +50,18 @@ pub struct MetricsLine {
     pub samples_per_second_per_gpu: f64,
 }
 
+/// Loss of the last step in `folder/metrics.jsonl`; `None` where no step is there.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn last_loss(folder: &Path) -> Result<Option<f32>, TrainError> {
+    let path = folder.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).map_err(TrainError::file(&path, "reading"))?;
+    let line = text.lines().next_back().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    #[expect(clippy::cast_possible_truncation, reason = "the number was written as the shortest of an f32")]
+    Ok(line.and_then(|line| line["train/loss"].as_f64()).map(|loss| loss as f32))
+}
+
 /// Value and average since the last reset.
 #[derive(Clone, Copy, Debug, Default)]
 struct Meter {
@@ -284,6 +296,7 @@ mod tests {
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
             .collect();
         assert_eq!(steps, [0, 1, 2, 3]);
+        assert_eq!(last_loss(folder.path()).unwrap(), Some(3.25));
         // Half a letter is no line; lines that cannot be read are not cut off for that.
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 4, \"\xe2\x82").unwrap();
         let aside = folder.path().join("aside");

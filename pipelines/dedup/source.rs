@@ -154,7 +154,7 @@ impl Gathering {
                 self.shards.insert(shard.name.clone());
                 self.facts.rejected += ledger.shards().get(&ordinal).map_or(0, |(_, line)| line.counts.rejected);
             }
-            let Some(piece) = found.piece(shard.ordinal) else { continue };
+            let Some(piece) = found.piece(shard.ordinal).map_err(PipelineError::usage)? else { continue };
             let uids = reading.uids || reading.split.is_some_and(Membership::needs_uids);
             let run = run.map(|(ledger, ordinal)| RunShard::of(ledger, ordinal, uids)).transpose()?;
             let called = Called { shard: &shard.name, prefix, run };

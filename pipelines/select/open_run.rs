@@ -88,15 +88,6 @@ impl OpenRun {
                 unfinished.push(shard.name.clone());
                 continue;
             };
-            if line.name != shard.name {
-                return Err(PipelineError::usage(format!(
-                    "{}: shard {} is `{}` in plan.json and `{}` in the manifest: the folder is damaged",
-                    run.display(),
-                    shard.ordinal,
-                    shard.name,
-                    line.name
-                )));
-            }
             shards.push(Shard {
                 name: shard.name.clone(),
                 ordinal: shard.ordinal,

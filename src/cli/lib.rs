@@ -39,6 +39,7 @@ use say::{AboveBars, has_colours, say, say_lines};
 pub fn run(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, LibraryError>) -> u8 {
     install_panic_hook(|_, _| {});
     open_files::raise_limit();
+    signals::write_errors_alone();
     let status = status_of(words, find_library).unwrap_or_else(|said| said);
     let _reader_gone = std::io::stdout().flush();
     status

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use trommel_pipelines::error::PipelineError;
 
 use crate::environment::{WAITING, waiting};
+use crate::signals;
 
 /// Why there is no library to run a model.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,7 @@ pub fn beside_program() -> Result<PathBuf, LibraryError> {
 /// # Errors
 /// No library, or one that cannot be opened.
 pub fn run(words: &[OsString], find: impl FnOnce() -> Result<PathBuf, LibraryError>) -> Result<u8, PipelineError> {
+    signals::end_interrupted();
     Ok(handed_over(words, &find()?)?)
 }
 

@@ -9,6 +9,10 @@
 #include <caffe2/serialize/inline_container.h>
 #include <torch/csrc/jit/serialization/pickler.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
 using trommel::guarded;
 
 namespace {
@@ -23,6 +27,36 @@ struct Builder {
     stack.resize(stack.size() - count);
     return top;
   }
+};
+
+// The file of an archive. libtorch's writer throws where a write fails, and once more out of its destructor, which ends the file: that would end the
+// process. So this takes whatever it is given, and `close` tells what failed first.
+class File {
+ public:
+  explicit File(const char* path) : file_(std::fopen(path, "wb")) { note(file_ != nullptr); }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File() {
+    if (file_ != nullptr) std::fclose(file_);
+  }
+
+  size_t write(const void* data, size_t size) {
+    if (error_ == 0) note(std::fwrite(data, 1, size, file_) == size);
+    return size;
+  }
+
+  void close() {
+    if (file_ != nullptr) note(std::fclose(std::exchange(file_, nullptr)) == 0);
+    TORCH_CHECK(error_ == 0, std::strerror(error_));
+  }
+
+ private:
+  void note(bool done) {
+    if (!done && error_ == 0) error_ = errno;
+  }
+
+  std::FILE* file_;
+  int error_ = 0;
 };
 
 }  // namespace
@@ -97,7 +131,8 @@ TROMMEL_EXPORT char* trommel_pickle_write(Builder* builder, const char* path) {
     pickler.protocol();
     pickler.pushIValue(builder->stack[0]);
     pickler.stop();
-    caffe2::serialize::PyTorchStreamWriter writer{std::string(path)};
+    File file(path);
+    caffe2::serialize::PyTorchStreamWriter writer([&](const void* data, size_t size) { return file.write(data, size); });
     writer.writeRecord("data.pkl", pickled.data(), pickled.size());
     writer.writeRecord("byteorder", "little", 6);
     size_t index = 0;
@@ -106,5 +141,6 @@ TROMMEL_EXPORT char* trommel_pickle_write(Builder* builder, const char* path) {
       writer.writeRecord("data/" + std::to_string(index++), data.data(), data.sizeInBytes());
     }
     writer.writeEndOfFile();
+    file.close();
   });
 }

@@ -103,11 +103,15 @@ fn c_path(path: &Path) -> Result<CString, BridgeError> {
 /// # Errors
 /// A path that cannot be written, a full disk, values that the format does not know.
 pub fn write_pickle(path: &Path, value: &Value) -> Result<(), BridgeError> {
-    let path = c_path(path)?;
+    let name = c_path(path)?;
     let mut stack = Stack::new()?;
     stack.push(value)?;
-    // SAFETY: the stack lives; the path ends with a zero byte.
-    unsafe { check(WRITE, ffi::trommel_pickle_write(stack.0, path.as_ptr())) }
+    // SAFETY: the stack lives; the name ends with a zero byte.
+    let written = unsafe { check(WRITE, ffi::trommel_pickle_write(stack.0, name.as_ptr())) };
+    written.map_err(|BridgeError { operation, message }| BridgeError {
+        operation,
+        message: format!("{}: {message}", path.display()),
+    })
 }
 
 #[cfg(test)]
@@ -117,6 +121,18 @@ mod tests {
 
     #[test]
     fn a_place_that_cannot_be_written_is_an_error() {
-        assert!(write_pickle(Path::new("/nonexistent/x.pt"), &Value::None).is_err());
+        let error = write_pickle(Path::new("/nonexistent/x.pt"), &Value::None).unwrap_err();
+        assert!(error.message.contains("No such file"), "{error}");
+    }
+
+    /// The device takes nothing; small files fail when they are closed, large ones while they are written.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_an_error() {
+        for elements in [1, 1 << 20] {
+            let tensor = Tensor::zeros([elements], (tch::Kind::Float, tch::Device::Cpu));
+            let error = write_pickle(Path::new("/dev/full"), &Value::Tensor(tensor)).unwrap_err();
+            assert!(error.message.contains("No space left"), "{error}");
+        }
     }
 }

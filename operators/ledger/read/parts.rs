@@ -22,11 +22,30 @@ impl Ledger {
                 if sum.kind == PartKind::Embeddings && self.storage.len(&path).is_err() {
                     continue;
                 }
-                let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
-                check_sum(&path, &bytes, sum)?;
+                self.check_file(&path, sum)?;
             }
         }
         Ok(())
+    }
+
+    /// Compares a part with the length and the checksum that the manifest has, for who reads the file itself.
+    ///
+    /// # Errors
+    /// It differs, cannot be read, or was not kept.
+    pub fn check_part(&self, ordinal: u64, kind: PartKind) -> Result<(), LedgerError> {
+        let (path, line) = self.part(ordinal, kind)?;
+        line.part(kind).map_or(Ok(()), |sum| self.check_file(&path, sum))
+    }
+
+    fn check_file(&self, path: &Path, sum: &PartSum) -> Result<(), LedgerError> {
+        let mut file = self.storage.open(path).map_err(LedgerError::at("read", path))?;
+        let (mut some, mut bytes, mut crc) = (vec![0; 1 << 18], 0, 0);
+        loop {
+            match file.read(&mut some).map_err(LedgerError::at("read", path))? {
+                0 => return check_sum(path, (bytes, crc), sum),
+                count => (bytes, crc) = (bytes + count as u64, crc32c::crc32c_append(crc, &some[..count])),
+            }
+        }
     }
 
     /// The files of a kind that count, in plan order: one a committed shard that has one, whatever else lies in the folder.
@@ -61,7 +80,7 @@ impl Ledger {
         let (path, line) = self.part(ordinal, kind)?;
         let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
         if let Some(sum) = line.part(kind) {
-            check_sum(&path, &bytes, sum)?;
+            check_sum(&path, (bytes.len() as u64, crc32c::crc32c(&bytes)), sum)?;
         }
         Ok((path, Box::new(Cursor::new(bytes))))
     }
@@ -78,12 +97,12 @@ impl Ledger {
     }
 }
 
-fn check_sum(path: &Path, bytes: &[u8], sum: &PartSum) -> Result<(), LedgerError> {
-    let crc = format!("{:08x}", crc32c::crc32c(bytes));
-    if bytes.len() as u64 == sum.bytes && crc == sum.crc32c {
+fn check_sum(path: &Path, (bytes, crc): (u64, u32), sum: &PartSum) -> Result<(), LedgerError> {
+    let crc = format!("{crc:08x}");
+    if bytes == sum.bytes && crc == sum.crc32c {
         return Ok(());
     }
-    let detail = format!("{} bytes, crc32c {crc}; {} and {} are due", bytes.len(), sum.bytes, sum.crc32c);
+    let detail = format!("{bytes} bytes, crc32c {crc}; {} and {} are due", sum.bytes, sum.crc32c);
     Err(bad_part(path, detail))
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::difference::differences;
 use super::json::{check_schema, write_json};
@@ -31,6 +32,13 @@ pub(crate) fn read_plan<P: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Resul
     let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
     check_schema(path, version.schema)?;
     serde_json::from_slice(bytes).map_err(malformed).map(|stored: Stored<P>| stored.plan)
+}
+
+/// Ordinals and names of a plan's shards; none of a plan of another form.
+pub(crate) fn planned_names(path: &Path, bytes: &[u8]) -> Result<Vec<(u64, String)>, LedgerError> {
+    let plan: Value = read_plan(path, bytes)?;
+    let named = |shard: &Value| Some((shard.get("ordinal")?.as_u64()?, shard.get("name")?.as_str()?.to_owned()));
+    Ok(plan.get("shards").and_then(Value::as_array).into_iter().flatten().filter_map(named).collect())
 }
 
 pub(super) fn write_plan<P: Serialize>(root: &Path, disk: &dyn Storage, plan: &P) -> Result<(), LedgerError> {

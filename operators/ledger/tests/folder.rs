@@ -237,6 +237,11 @@ fn a_missing_cut_or_turned_part_is_an_error() {
         let ledger = Ledger::open(dir.path()).unwrap();
         assert!(matches!(ledger.verify(), Err(LedgerError::BadPart { .. })), "a turned bit at {at}");
         assert!(matches!(ledger.decisions(2), Err(LedgerError::BadPart { .. })), "a turned bit at {at}");
+        assert!(
+            matches!(ledger.check_part(2, PartKind::Ledger), Err(LedgerError::BadPart { .. })),
+            "a turned bit at {at}"
+        );
+        ledger.check_part(1, PartKind::Ledger).unwrap();
     }
     std::fs::remove_file(&part).unwrap();
     let refused = open(dir.path(), &storage).err().unwrap();

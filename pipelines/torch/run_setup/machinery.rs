@@ -60,10 +60,8 @@ pub(super) fn decoding_card(
     memory: &mut MemoryPlan,
 ) -> Result<Option<OpenCard>, PipelineError> {
     // The join's points and the samples in flight need room too.
-    let most = Planned {
-        card_bytes: memory.card_left_bytes().unwrap_or_default() / 2,
-        host_bytes: memory.spare_bytes() / 8,
-    };
+    let most =
+        Planned { card_bytes: memory.card_left_bytes().unwrap_or_default() / 2, host_bytes: memory.spare_bytes() / 8 };
     let lanes = lanes_within(decode, most);
     let Planned { card_bytes, host_bytes } = planned(decode, lanes);
     if let Some(free) = memory.card_left_bytes().filter(|free| machine.decode == DecodeOn::Auto && *free < card_bytes) {

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
+use trommel_ledger::run_folder::LOGS;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 use trommel_pipelines::training_folder::{CHECKPOINTS, newest_weights};
+use trommel_train::last_loss;
 
 use super::Study;
 use super::config::BenchmarkFile;
@@ -128,6 +130,10 @@ impl Study<'_> {
             report.notices.loss("rejected_in_training", text, title, report.rejected, report.rejected);
         }
         let run = &training.judge.run;
+        // A study that was killed between a training's last checkpoint and its mark finds no step to make.
+        if report.last_loss.is_none() && report.steps > 0 {
+            report.last_loss = last_loss(&run.join(LOGS)).map_err(PipelineError::failed)?;
+        }
         keep_latest(run).map_err(PipelineError::at(run))?;
         Ok(report)
     }
