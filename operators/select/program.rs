@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use trommel_decide::checked_rule::KnownBenchmark;
+use trommel_decide::checked_rule::{KnownBenchmark, RuleError};
 use trommel_decide::rule::Rule;
 use trommel_decide::selection::Selection;
 
@@ -150,7 +150,14 @@ impl Maker<'_> {
         [per, by]: [Option<&str>; 2],
         of: Option<&Selection>,
     ) -> Result<usize, SelectError> {
-        let asked = ResolvedRule { rule: rule.clone(), looks_at: rule.resolve(self.benchmarks)? };
+        let looks_at = rule.resolve(self.benchmarks).map_err(|error| match error {
+            // Of a finished run nobody adds one.
+            RuleError::NoBenchmark { rule } => SelectError::Input(format!(
+                "rule `{rule}` needs a benchmark, and the run judged none: prune again with --benchmark NAME=DIR"
+            )),
+            error => error.into(),
+        })?;
+        let asked = ResolvedRule { rule: rule.clone(), looks_at };
         let of = of.map(|of| self.node(of)).transpose()?;
         let Some((count, _)) = rule.policy().first() else {
             let predicates = &mut self.program.predicates;

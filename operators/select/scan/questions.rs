@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::sample::{NO_CAPTION, Score, TAKEN_DOWN};
-use trommel_decide::column::{Compare, Test};
+use trommel_decide::column::{Cell, Compare, Test};
 use trommel_decide::hash::random_hash;
 use trommel_ledger::part::ledger_fields;
 
 use super::row::{Row, Source};
-use super::{FOLDER, Joined, ScanInput, Shard};
+use super::{FOLDER, Joined, ScanInput, Shard, benchmark_of};
 use crate::SelectError;
 use crate::program::{Program, ResolvedRule};
 use crate::values::{MISSING, Values};
@@ -156,18 +157,21 @@ impl Questions {
         let mut drawn = None;
         let mut draw = || *drawn.get_or_insert_with(|| random_hash(self.seed, &shard.name, key));
         let unanswered = |asked: &ResolvedRule| {
-            let lacking = asked.looks_at.iter().find(|&&at| !asked.rule.policy().is_answered(&scores[at]));
-            lacking.map(|&at| (asked.rule.clone(), at, shard.name.clone(), key.to_owned()))
+            asked.looks_at.iter().find(|&&at| !asked.rule.policy().is_answered(&scores[at])).copied()
         };
         for (at, (asked, source)) in program.predicates.iter().zip(&self.predicates).enumerate() {
             let Some(source) = source else { continue };
             let policy = asked.rule.policy();
             let keeps = judged
                 && match policy.test() {
-                    Some(test) => test.holds(row.cell(*source, key)),
+                    Some(test) => {
+                        let cell = row.cell(*source, key);
+                        self.is_recorded(&asked.rule, (*source, &cell), (shard, key))?;
+                        test.holds(cell)
+                    }
                     None => {
                         if let Some(lacking) = unanswered(asked) {
-                            return Err(self.silent(lacking));
+                            return Err(self.silent(asked, lacking, (shard, key)));
                         }
                         policy.keeps(asked.looks_at.iter().map(|&at| &scores[at]), &mut draw)
                     }
@@ -180,9 +184,11 @@ impl Questions {
                 None => None,
                 Some((_, order)) => {
                     if let Some(lacking) = unanswered(asked) {
-                        return Err(self.silent(lacking));
+                        return Err(self.silent(asked, lacking, (shard, key)));
                     }
-                    let number = |_: &str| row.cell(*source, key).number();
+                    let cell = row.cell(*source, key);
+                    self.is_recorded(&asked.rule, (*source, &cell), (shard, key))?;
+                    let number = |_: &str| cell.number();
                     order.place(asked.looks_at.iter().map(|&at| &scores[at]), &mut draw, number)
                 }
             };
@@ -190,22 +196,47 @@ impl Questions {
         }
         for (at, source) in self.labels.iter().enumerate() {
             let Some(source) = source else { continue };
-            answers.labels[at].push(row.cell(*source, key).label().map(Cow::into_owned));
+            let cell = row.cell(*source, key);
+            if judged {
+                self.is_recorded(&format_args!("per {}", program.labels[at]), (*source, &cell), (shard, key))?;
+            }
+            answers.labels[at].push(cell.label().map(Cow::into_owned));
         }
         Ok(())
     }
 
-    fn silent(
-        &self,
-        (rule, benchmark, shard, key): (trommel_decide::rule::Rule, usize, String, String),
-    ) -> SelectError {
-        let what =
-            if rule.policy().needs().radii { "no radii" } else { "no largest similarities (--columns decision)" };
-        let column = if rule.policy().needs().radii { &self.hits } else { &self.maxima };
+    fn silent(&self, asked: &ResolvedRule, benchmark: usize, of: (&Shard, &str)) -> SelectError {
+        let radii = asked.rule.policy().needs().radii;
+        let column = if radii { &self.hits } else { &self.maxima };
         let name = column.get(benchmark).copied().flatten().and_then(|at| self.wanted.get(at));
-        let name = name.and_then(|(name, _)| name.split_once('.')).map_or("", |(_, name)| name);
-        SelectError::Input(format!("rule `{rule}`: the run has {what} of benchmark `{name}` (first: {shard}/{key})"))
+        let name = name.and_then(|(name, _)| benchmark_of(name)).map_or("", |(_, name)| name);
+        unrecorded(&asked.rule, radii, name, of)
     }
+
+    /// Refuses a column of a benchmark that the run has left empty: who is judged has all of it, or nobody has.
+    fn is_recorded(
+        &self,
+        rule: &dyn Display,
+        (source, cell): (Source, &Cell<'_>),
+        of: (&Shard, &str),
+    ) -> Result<(), SelectError> {
+        let (Source::Column(at), Cell::Missing) = (source, cell) else { return Ok(()) };
+        match benchmark_of(&self.wanted[at].0) {
+            Some((said, name)) => Err(unrecorded(rule, !["max_similarity", "nearest"].contains(&said), name, of)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a run has not recorded of a benchmark, and for whom first.
+fn unrecorded(rule: &dyn Display, radii: bool, benchmark: &str, (shard, key): (&Shard, &str)) -> SelectError {
+    let what = if radii {
+        "no hits (no radii, or --columns decision)"
+    } else {
+        "no largest similarities (--columns decision)"
+    };
+    let shard = &shard.name;
+    SelectError::Input(format!("rule `{rule}`: the run has {what} of benchmark `{benchmark}` (first: {shard}/{key})"))
 }
 
 /// Refuses columns of a type that nobody compares in the way asked for.

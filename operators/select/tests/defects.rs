@@ -104,7 +104,37 @@ fn a_ledger_without_radii_or_maxima_is_refused() {
         Err(error @ (SelectError::Input(_) | SelectError::Rule(_))) => error.to_string(),
         other => panic!("{rule}: {:?}", other.map(|made| made.len())),
     };
-    assert_eq!(said("near"), "rule `drop-over-radius`: the run has no radii of benchmark `val` (first: a.tar/k)");
+    assert_eq!(
+        said("near"),
+        "rule `drop-over-radius`: the run has no hits (no radii, or --columns decision) of benchmark `val` (first: a.tar/k)"
+    );
+    // A column of it holds no answer either, whatever it is asked.
+    for (rule, benchmark) in
+        ["where:hits.val>0", "where:exceeds.val!=3", "keep-highest:1@margin.val", "random:1 per hits.val"]
+            .map(|rule| (rule, "hits (no radii"))
+    {
+        assert!(said(rule).contains(benchmark), "{rule}: {}", said(rule));
+    }
+    let bare = tempfile::tempdir().unwrap();
+    let rows = [("r", true), ("k", false)].map(|(key, rejected)| Row { key: key.into(), rejected, ..Row::default() });
+    make(bare.path(), &["val"], vec![("a.tar".into(), Some(rows.into_iter()))]);
+    for rule in [
+        "drop-above:0.5",
+        "where:max_similarity.val<=0.5",
+        "not where:nearest.val=0",
+        "keep-lowest:1@max_similarity.val",
+    ] {
+        let refused = selected(bare.path(), &[read(rule)], 0, &[], (false, 1)).err().unwrap().to_string();
+        let due = "the run has no largest similarities (--columns decision) of benchmark `val` (first: a.tar/k)";
+        assert!(refused.ends_with(due), "{rule}: {refused}");
+    }
+    let none = tempfile::tempdir().unwrap();
+    make(none.path(), &[], vec![("a.tar".into(), Some([plain("k", 0.5, 0)].into_iter()))]);
+    let refused = selected(none.path(), &[read("far:10")], 0, &[], (false, 1)).err().unwrap().to_string();
+    assert_eq!(
+        refused,
+        "rule `keep-nearest:10` needs a benchmark, and the run judged none: prune again with --benchmark NAME=DIR"
+    );
     assert!(said("far:1@sketch").contains("no benchmark `sketch`; there is val"));
     assert!(said("where:aesthetic>5").starts_with("no column `aesthetic`: the ledger has shard, key, "));
     assert!(said("where:key>5").contains("column `key` is a text and no number"));
