@@ -224,6 +224,8 @@ fn what_cannot_be_selected_is_refused_in_one_line() {
         (vec!["--rule", "near", "-o", &file, "--format", "npy"], "--format is for a folder"),
         (vec!["--rule", "near", "-o", &file, "--without", "nowhere.tar"], "--without nowhere.tar"),
         (vec!["--rule", "near", "-o", &out, "--memory", "100MiB"], "--memory"),
+        // A shard of which nothing is kept has the key too.
+        (vec!["--rule", "far:1", "-o", "x.keys"], "one is kept and another is not: keys alone do not tell them apart"),
     ] {
         let said = stderr(&run(2, &[&["select", &ledger], args.as_slice()].concat()));
         assert!(said.contains(part) && said.trim_end().lines().count() == 1, "{args:?}: {said}");

@@ -2,7 +2,8 @@
 //!
 //! What was selected from stored embeddings is named by the files of embeddings, and the shards with the pictures are other files: only a sample's
 //! key is the same in both. Whoever reads searches the file, so that a process for each shard costs no more than the shard's own keys do.
-//! A key that stands for two samples decides nothing: it is refused in the list, and in shards as far as they are read.
+//! A key that stands for two samples decides nothing: it is refused where the list is written, whether both are kept or one of them, in the list, and
+//! in shards as far as they are read. So whoever writes a list sorts the keys of who is not kept too, in files beside it where memory is short.
 //!
 //! `LC_ALL=C sort` makes such a list of anybody's keys.
 
@@ -161,26 +162,37 @@ fn bare(line: &mut Vec<u8>) {
 pub(crate) struct KeysAlone {
     path: PathBuf,
     keys: ExternalSort<String>,
+    /// Keys of samples that are not kept.
+    others: ExternalSort<String>,
 }
 
 impl KeysAlone {
     pub fn begin(path: &Path, memory_bytes: u64) -> Self {
-        Self { path: path.into(), keys: ExternalSort::beside(path, memory_bytes) }
+        let sort = || ExternalSort::beside(path, memory_bytes / 2);
+        Self { path: path.into(), keys: sort(), others: sort() }
     }
 
     /// The same, with so many bytes at a time, however few.
     #[cfg(test)]
     pub fn sorting(self, run_bytes: u64) -> Self {
-        Self { keys: ExternalSort::of_runs(&self.path, run_bytes), ..self }
+        let sort = || ExternalSort::of_runs(&self.path, run_bytes);
+        Self { keys: sort(), others: sort(), ..self }
     }
 
-    /// Writes the list; gives a key that stands twice, if one does.
+    /// Writes the list; gives whose key is another sample's too, if one is.
     fn write(&mut self, out: &mut impl Write) -> std::io::Result<Option<String>> {
-        let mut last = None;
+        let (mut last, mut others) = (None, self.others.sorted()?);
+        let mut other = others.next().transpose()?;
         for key in self.keys.sorted()? {
             let key = key?;
             if last.as_ref() == Some(&key) {
-                return Ok(last);
+                return Ok(Some(format!("two kept samples have the key `{key}`")));
+            }
+            while other.as_ref().is_some_and(|other| *other < key) {
+                other = others.next().transpose()?;
+            }
+            if other.as_ref() == Some(&key) {
+                return Ok(Some(format!("of the samples with the key `{key}` one is kept and another is not")));
             }
             writeln!(out, "{key}")?;
             last = Some(key);
@@ -198,14 +210,26 @@ impl Sink for KeysAlone {
         self.keys.add(key.to_owned()).map_err(SelectError::at(&self.path))
     }
 
+    fn leave_out(&mut self, _: &str, key: &str) -> Result<(), SelectError> {
+        // What is no line is no kept sample's key.
+        if key.contains(['\n', '\r']) {
+            return Ok(());
+        }
+        self.others.add(key.to_owned()).map_err(SelectError::at(&self.path))
+    }
+
     fn finish(mut self: Box<Self>, _: &SplitHead) -> Result<Whole, SelectError> {
         let mut out = ListFile::begin(&self.path)?;
-        if let Some(key) = self.write(&mut out).map_err(SelectError::at(&self.path))? {
+        if let Some(whose) = self.write(&mut out).map_err(SelectError::at(&self.path))? {
             let path = self.path.display();
             return Err(SelectError::Input(format!(
-                "{path}: two kept samples have the key `{key}`: keys alone do not tell them apart"
+                "{path}: {whose}: keys alone do not tell them apart, .parquet does"
             )));
         }
         out.finish(None)
+    }
+
+    fn looks_at_all(&self) -> bool {
+        true
     }
 }

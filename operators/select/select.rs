@@ -306,12 +306,17 @@ impl<'a> Output<'a> {
         Self { wanted, kept, hash: KeysHash::default(), count: 0, captionless: 0, captions_unknown: 0 }
     }
 
+    fn looks_at_all(&self) -> bool {
+        self.wanted.sinks.iter().any(|sink| sink.looks_at_all())
+    }
+
     fn add(&mut self, shard: &Shard, names: &Names, captions: &Captions) -> Result<(), SelectError> {
-        let Some(of) = self.kept.filter(|kept| kept.ones(shard.first_row..shard.first_row + shard.rows) > 0) else {
+        let of = self.kept.filter(|kept| kept.ones(shard.first_row..shard.first_row + shard.rows) > 0);
+        if of.is_none() && !self.looks_at_all() {
             return Ok(());
-        };
+        }
         for (row, name) in (shard.first_row..).zip(names) {
-            if of.get(row) {
+            if of.is_some_and(|of| of.get(row)) {
                 let (index, key, uid) = (name.index, name.key.as_str(), name.uid.as_deref());
                 self.hash.add(&shard.name, index, key);
                 self.count += 1;
@@ -336,19 +341,20 @@ struct Name {
 
 type Names = Vec<Name>;
 
-/// Reads the names of who is kept anywhere, and hands them on.
+/// Reads the names of who is kept anywhere, of all where a sink looks at all, and hands them on.
 fn write(reading: &ScanInput<'_>, outputs: &mut [Output<'_>], captions: &Captions) -> Result<(), SelectError> {
     let uids = outputs.iter().flat_map(|output| &output.wanted.sinks).any(|sink| sink.needs_uids());
+    let all = outputs.iter().any(Output::looks_at_all);
     let sets: Vec<&Bits> = outputs.iter().filter_map(|output| output.kept).collect();
     for window in reading.windows(KEPT_ROW_BYTES) {
         let names = |shard: &Shard| {
             let rows = shard.first_row..shard.first_row + shard.rows;
             let kept = sets.iter().any(|kept| kept.ones(rows.clone()) > 0);
-            if kept { names(reading.ledger, shard, uids) } else { Ok(Vec::new()) }
+            if kept || all { names(reading.ledger, shard, uids) } else { Ok(Vec::new()) }
         };
-        let all: Vec<Names> = window.par_iter().map(names).collect::<Result<_, SelectError>>()?;
+        let named: Vec<Names> = window.par_iter().map(names).collect::<Result<_, SelectError>>()?;
         outputs.par_iter_mut().try_for_each(|output| {
-            window.iter().zip(&all).try_for_each(|(shard, names)| output.add(shard, names, captions))
+            window.iter().zip(&named).try_for_each(|(shard, names)| output.add(shard, names, captions))
         })?;
     }
     Ok(())

@@ -30,7 +30,8 @@ pub trait Sink: Send {
     /// A file that cannot be written, or a sample that cannot stand in it.
     fn add(&mut self, kept: Kept<'_>) -> Result<(), SelectError>;
 
-    /// Takes the next sample that is not kept, of a shard of which others are, in its place among them.
+    /// Takes the next sample that is not kept, in its place among others of its shard. Of a shard of which nothing is kept it is told of nobody unless
+    /// a sink [looks at all](Self::looks_at_all).
     ///
     /// # Errors
     /// A sample that the file does not tell from a kept one.
@@ -46,6 +47,11 @@ pub trait Sink: Send {
 
     /// Takes the names of all shards that were judged of the run or set that is selected from, before the end.
     fn run_has(&mut self, _shards: &mut dyn Iterator<Item = &str>) {}
+
+    /// Whether it must see every sample that is not kept.
+    fn looks_at_all(&self) -> bool {
+        false
+    }
 
     /// Whether it reads uids.
     fn needs_uids(&self) -> bool {

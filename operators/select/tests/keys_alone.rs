@@ -19,7 +19,13 @@ fn key(dice: &mut Dice) -> String {
 
 /// What is kept, through a sink that sorts a few keys at a time.
 fn written(path: &Path, keys: &[String], run_bytes: u64) -> Result<(), SelectError> {
+    written_beside(path, keys, &[], run_bytes)
+}
+
+/// The same, where others are not kept.
+fn written_beside(path: &Path, keys: &[String], others: &[&str], run_bytes: u64) -> Result<(), SelectError> {
     let mut sink = Box::new(KeysAlone::begin(path, 0).sorting(run_bytes));
+    others.iter().try_for_each(|key| sink.leave_out("img_emb/img_emb_1.npy", key))?;
     for (key, index) in keys.iter().zip(0..) {
         sink.add(Kept { shard: "img_emb/img_emb_0.npy", index, key, uid: None })?;
     }
@@ -100,8 +106,16 @@ fn a_key_that_stands_for_two_samples_is_refused() {
     for run_bytes in [1, 1 << 20] {
         let keys: Vec<String> = ["b", "a", "c", "b"].map(String::from).into();
         let said = written(&path, &keys, run_bytes).unwrap_err().to_string();
-        assert!(said.ends_with("two kept samples have the key `b`: keys alone do not tell them apart"), "{said}");
+        assert!(said.contains("two kept samples have the key `b`: keys alone do not tell them apart"), "{said}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\nb\nc\n", "what stood there stays");
+        // And with those that are not, in whatever shard they stand.
+        let keys: Vec<String> = ["b", "a", "d"].map(String::from).into();
+        let said = written_beside(&path, &keys, &["c", "d", "aa", "d"], run_bytes).unwrap_err().to_string();
+        assert!(said.contains("of the samples with the key `d` one is kept and another is not"), "{said}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\nb\nc\n", "what stood there stays");
+        let good = folder.path().join("good.keys");
+        written_beside(&good, &keys, &["c", "d\r", "d\nb", "aa", "", "c"], run_bytes).unwrap();
+        assert_eq!(std::fs::read_to_string(&good).unwrap(), "a\nb\nd\n");
     }
     let no_line: PathBuf = folder.path().join("n.keys");
     assert!(written(&no_line, &["a\nb".into()], 1).unwrap_err().to_string().contains("is no line"));
