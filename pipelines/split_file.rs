@@ -168,7 +168,7 @@ impl SplitFile {
                 by_keys_alone(first)
             )))
         };
-        let membership = locked(&self.membership);
+        let (membership, mut notices) = (locked(&self.membership), Notices::default());
         if let Some(shards) = &self.shards {
             let known: BTreeSet<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
             let mut absent = shards.iter().filter(|name| !known.contains(name.as_str()));
@@ -183,13 +183,13 @@ impl SplitFile {
                     format!("the shards of {} of its {} samples are", coverage.absent_samples, self.config.count);
                 return missing(what, &coverage.first);
             }
+            coverage.note_repeated(&mut notices);
         }
         let is_named = |shard: &&ShardRef| match &self.shards {
             Some(shards) => shards.contains(&shard.name),
             None => membership.lists(&shard.name).unwrap_or(true),
         };
         let (named, others): (Vec<&ShardRef>, Vec<_>) = plan.shards.iter().partition(is_named);
-        let mut notices = Notices::default();
         let (unjudged, others): (Vec<&ShardRef>, Vec<_>) =
             others.into_iter().partition(|shard| membership.had_not_judged(&shard.name));
         unjudged.iter().for_each(|shard| not_judged(&mut notices, &shard.name));

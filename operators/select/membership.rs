@@ -12,7 +12,7 @@
 //! one that is searched is read once for its order.
 //!
 //! # Invariants
-//! 1. Memory: what one shard keeps, and a footer; never the split.
+//! 1. Memory: what one shard keeps, and a footer; never the split. Only where a list has a shard's lines in several places, a hash of each such line.
 //! 2. A sample is in the split when its shard, its index and its key say so. A shard whose key at an index is another one has changed: that
 //!    is an error before anything is made of the sample.
 
@@ -371,6 +371,10 @@ impl Membership {
 pub struct Coverage {
     /// Samples kept of the shards that were asked for.
     pub kept: u64,
+    /// Lines of a list that stand there for one of these samples once more.
+    pub repeated: u64,
+    /// The first of them.
+    pub first_repeated: Option<String>,
     /// Other shards of which samples are kept; of a list of keys, whose names may hold slashes, about so many.
     pub absent: u64,
     /// Samples kept of these.

@@ -334,7 +334,9 @@ pub fn read_head(path: &Path) -> Result<SplitHead, SelectError> {
     let text = if Format::of(path) == Some(Format::Parquet) {
         let table = open(path, &[])?;
         let head = table.metadata(META_SPLIT).map(str::to_owned);
-        head.ok_or_else(|| bad("a Parquet file that `trommel select` did not write".into()))?
+        let text = "a Parquet file that `trommel select` did not write; names of other programs' choice are read from .txt (SHARD/KEY a line), .keys (a \
+                    key a line, sorted) or .npy (uids, sorted)";
+        head.ok_or_else(|| bad(text.into()))?
     } else {
         std::fs::read_to_string(path).map_err(SelectError::at(path))?
     };

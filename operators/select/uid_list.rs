@@ -70,7 +70,10 @@ impl UidList {
     }
 
     fn disorder(&self, row: u64) -> SelectError {
-        SelectError::Input(format!("{}: its uids are not sorted, at row {row}", self.path.display()))
+        SelectError::Input(format!(
+            "{}: its uids are not sorted, at row {row}: np.save(path, np.sort(np.load(path))) sorts them",
+            self.path.display()
+        ))
     }
 
     /// The place of the first uid that is not below `uid`.

@@ -65,6 +65,7 @@ impl Split {
                 None => {
                     let mut notices = Notices::default();
                     covered.note_absent(&mut notices);
+                    covered.note_repeated(&mut notices);
                     Ok(Some((covered.kept, covered.absent_samples, covered.first, listed(&notices))))
                 }
             }

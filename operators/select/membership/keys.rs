@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use sha2::{Digest, Sha256};
+
 use super::Coverage;
 use crate::SelectError;
 use crate::byte_order_mark::text_begins;
@@ -16,6 +18,11 @@ const BUFFER_BYTES: usize = 1 << 20;
 const MAX_ABSENT: usize = 1 << 16;
 /// Most bytes of a line.
 const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// The shard among those that are given whose line it is.
+fn given_shard<'t>(given: &HashSet<&str>, line: &'t str) -> Option<&'t str> {
+    line.match_indices('/').map(|(slash, _)| &line[..slash]).find(|name| given.contains(name))
+}
 
 /// SHARD/KEY a line. Whose line it is says the shard that is asked for: names of shards and keys may hold slashes too.
 pub(super) struct Keys {
@@ -31,11 +38,13 @@ struct Lines {
     to: u64,
     /// Other lines stand between them.
     apart: bool,
+    /// Different ones among them, as far as they follow one another.
+    kept: u64,
 }
 
 impl Lines {
     /// Holds no line yet.
-    const NONE: Self = Self { from: 0, to: 0, apart: false };
+    const NONE: Self = Self { from: 0, to: 0, apart: false, kept: 0 };
 
     /// Takes in the line between two bytes.
     fn add(&mut self, (from, to): (u64, u64)) {
@@ -68,7 +77,7 @@ impl Keys {
     /// The keys of a shard; `None` where no line is its.
     pub fn shard(&self, name: &str) -> Result<Option<HashSet<String>>, SelectError> {
         let (from, to) = match self.lines.get().map(|lines| lines.get(name)) {
-            Some(Some(Lines { from, to, apart: false })) => (*from, *to),
+            Some(Some(Lines { from, to, apart: false, .. })) => (*from, *to),
             _ => (0, u64::MAX),
         };
         let mut keys = HashSet::new();
@@ -97,16 +106,25 @@ impl Keys {
         let mut lines: HashMap<String, Lines> =
             given.iter().chain(others).map(|name| ((*name).to_owned(), Lines::NONE)).collect();
         let (mut coverage, mut absent) = (Coverage::default(), HashSet::new());
+        // The lines of the shard that is read, each once; and how many lines all given shards have.
+        let (mut shard, mut seen, mut all) = (String::new(), HashSet::new(), 0);
         self.scan(0, u64::MAX, |place, text| {
-            let mut is_given = false;
             for name in text.match_indices('/').map(|(slash, _)| &text[..slash]) {
                 if let Some(lines) = lines.get_mut(name) {
-                    is_given |= given.contains(name);
                     lines.add(place);
                 }
             }
-            if is_given {
-                coverage.kept += 1;
+            if let Some(name) = given_shard(&given, text) {
+                if shard != name {
+                    name.clone_into(&mut shard);
+                    seen.clear();
+                }
+                all += 1;
+                if !seen.insert(text.to_owned()) {
+                    coverage.first_repeated.get_or_insert_with(|| text.to_owned());
+                } else if let Some(lines) = lines.get_mut(name) {
+                    lines.kept += 1;
+                }
             } else if let Some((shard, _)) = text.rsplit_once('/') {
                 if coverage.absent_samples == 0 {
                     coverage.first = shard.to_owned();
@@ -119,6 +137,19 @@ impl Keys {
             }
         })?;
         coverage.absent = absent.len() as u64;
+        let is_apart = |name: &str| lines.get(name).is_some_and(|lines| lines.apart);
+        coverage.kept = given.iter().filter(|name| !is_apart(name)).map(|name| lines[*name].kept).sum();
+        if given.iter().any(|name| is_apart(name)) {
+            // Equal lines may stand anywhere: a hash is held of each.
+            let mut seen = HashSet::new();
+            self.scan(0, u64::MAX, |_, text| {
+                if given_shard(&given, text).is_some_and(is_apart) && !seen.insert(Sha256::digest(text)) {
+                    coverage.first_repeated.get_or_insert_with(|| text.to_owned());
+                }
+            })?;
+            coverage.kept += seen.len() as u64;
+        }
+        coverage.repeated = all - coverage.kept;
         let _ = self.lines.set(lines);
         Ok(coverage)
     }

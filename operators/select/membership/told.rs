@@ -33,6 +33,12 @@ pub fn repeated_keys(notices: &mut Notices, first: impl Into<String>, count: u64
 }
 
 impl Coverage {
+    /// Notes lines of a list that stand there several times.
+    pub fn note_repeated(&self, notices: &mut Notices) {
+        let text = "lines of the list that stand there once more, taken once";
+        notices.note("repeated_lines", text, self.first_repeated.as_deref().unwrap_or_default(), self.repeated);
+    }
+
     /// Notes what the split keeps of shards that were not asked for.
     pub fn note_absent(&self, notices: &mut Notices) {
         let text = "samples that the split keeps of shards that are not given";

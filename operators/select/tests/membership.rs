@@ -159,9 +159,9 @@ fn a_head_leads_to_its_rows_and_strangers_are_refused() {
     let foreign = folder.path().join("foreign.parquet");
     let fields = vec![Field::required("shard", ColumnType::Text)];
     TableWriter::new(&foreign, File::create(&foreign).unwrap(), fields, Vec::new()).unwrap().finish().unwrap();
-    assert!(
-        refused(&foreign).contains("foreign.parquet: no split: a Parquet file that `trommel select` did not write")
-    );
+    assert!(refused(&foreign).contains(
+        "foreign.parquet: no split: a Parquet file that `trommel select` did not write; names of other programs'"
+    ));
     for (name, bytes) in [("x.parquet", &b"PAR1"[..]), ("x.npy", b"\x93NUMPY"), ("x.csv", b"a,b")] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
@@ -184,6 +184,7 @@ fn lists_of_keys_are_found_wherever_a_shard_stands() {
         let path = written(folder.path(), Format::Keys, &rows);
         let due: BTreeMap<&str, HashSet<String>> =
             rows.iter().map(|(shard, rows)| (shard.as_str(), rows.iter().map(|row| row.1.clone()).collect())).collect();
+        let mut repeated = Vec::<String>::new();
         let _ = std::fs::remove_file(head_path(&path));
         if round % 3 > 0 {
             write_head(&head_path(&path), &head(1)).unwrap();
@@ -192,7 +193,14 @@ fn lists_of_keys_are_found_wherever_a_shard_stands() {
             // Somebody's own list in any order, or one that somebody has shuffled since.
             let text = std::fs::read_to_string(&path).unwrap();
             let mut lines: Vec<&str> = text.lines().collect();
-            lines.sort_by_cached_key(|_| dice.next());
+            // Some of them again, beside the first or anywhere.
+            let again: Vec<&str> = lines.iter().filter(|_| dice.below(3) == 0).copied().collect();
+            lines.extend(&again);
+            match round % 3 {
+                0 => lines.sort_by_cached_key(|_| dice.next()),
+                _ => lines.sort_unstable(),
+            }
+            repeated = again.into_iter().map(str::to_owned).collect();
             let mark = if round % 2 == 0 { "\u{feff}" } else { "" };
             std::fs::write(&path, format!("{mark}{}", lines.join("\r\n"))).unwrap();
         }
@@ -201,7 +209,15 @@ fn lists_of_keys_are_found_wherever_a_shard_stands() {
             let (given, others) = NAMES.split_at(NAMES.len() / 2);
             let coverage = split.coverage(given, others).unwrap().unwrap();
             let count = |names: &[&str]| names.iter().filter_map(|name| due.get(name)).map(HashSet::len).sum::<usize>();
-            assert_eq!((coverage.kept, coverage.absent_samples), (count(given) as u64, count(others) as u64));
+            let again = |names: &[&str]| {
+                let is_of = |line: &&String| {
+                    names.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')))
+                };
+                repeated.iter().filter(is_of).count()
+            };
+            let due = [count(given), again(given), count(others) + again(others)].map(|count| count as u64);
+            assert_eq!([coverage.kept, coverage.repeated, coverage.absent_samples], due, "round {round}");
+            assert_eq!(coverage.first_repeated.is_some(), again(given) > 0);
         }
         for _ in 0..20 {
             let name = NAMES[dice.below(NAMES.len())];
@@ -333,6 +349,15 @@ fn uids_are_searched_in_their_file() {
         }
         let error = picker.keeps(0, "k", || None).unwrap_err().to_string();
         assert!(error.ends_with("is a list of uids, and sample any.tar/k has none"), "{error}");
+        if count > 1 {
+            let disorder = [&bytes[..bytes.len() - 16], &[0; 16]].concat();
+            std::fs::write(&path, disorder).unwrap();
+            let said = Membership::open(&path).err().unwrap().to_string();
+            assert!(
+                said.ends_with(&format!("at row {}: np.save(path, np.sort(np.load(path))) sorts them", count - 1)),
+                "{said}"
+            );
+        }
         bytes.push(0);
         std::fs::write(&path, &bytes).unwrap();
         assert!(Membership::open(&path).is_err());
