@@ -82,6 +82,8 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
         first_json,
         foreign_texts,
         first_text,
+        foreign_keys,
+        first_key,
     } = samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = samples.tar().oddities();
     if samples.numbered() > 0 {
@@ -128,6 +130,8 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
     notices.note("links", "links in tars passed over", format!("{name}: {first_link}"), *links);
     note_json(&mut notices, format!("{name}/{first_json}"), *unreadable_json);
     note_text(&mut notices, format!("{name}/{first_text}"), *foreign_texts);
+    let text = "samples whose key is not UTF-8: what is not stands in ledgers and splits as U+FFFD";
+    notices.note("key_not_utf8", text, format!("{name}/{first_key}"), *foreign_keys);
     notices
 }
 

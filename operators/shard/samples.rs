@@ -57,6 +57,10 @@ pub struct MemberCounts {
     pub foreign_texts: u64,
     /// Key of the first sample with one.
     pub first_text: String,
+    /// Keys that are not UTF-8.
+    pub foreign_keys: u64,
+    /// The first of them.
+    pub first_key: String,
 }
 
 impl MemberCounts {
@@ -69,6 +73,18 @@ impl MemberCounts {
             self.unreadable_json += 1;
         }
         read.unwrap_or_default()
+    }
+
+    /// A sample's key. One that is not UTF-8 is counted, and stands with U+FFFD.
+    fn key(&mut self, bytes: &[u8]) -> String {
+        let key = String::from_utf8_lossy(bytes);
+        if matches!(key, Cow::Owned(_)) {
+            if self.foreign_keys == 0 {
+                self.first_key = key.clone().into_owned();
+            }
+            self.foreign_keys += 1;
+        }
+        key.into_owned()
     }
 
     /// A caption's text. What is not UTF-8 in it is counted, and stands as U+FFFD.
@@ -297,7 +313,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         let metadata = std::mem::take(&mut open.metadata);
         let info = Arc::new(SampleInfo {
             id: open.id,
-            key: String::from_utf8_lossy(&open.key).into_owned(),
+            key: self.counts.key(&open.key),
             uid: metadata.uid,
             url: metadata.url,
             sha256: metadata.sha256,
