@@ -30,6 +30,7 @@ use trommel_shard::store::Stores;
 
 use crate::error::PipelineError;
 use crate::failures::failed;
+use crate::stray_files::beside;
 
 mod coverage;
 mod earlier;
@@ -128,7 +129,8 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     if split.as_ref().is_some_and(|split| split.reading("repeated_members").is_some_and(|it| it == "reject")) {
         reading.group.repeated = RepeatedMember::Reject;
     }
-    let mut notices = plan.losses();
+    let mut notices = beside(&config.shards, &config.stores, &reading.group)?;
+    notices.merge(&plan.losses());
     let of_others = split.as_ref().map_or(Ok(0), |split| cover(split, &plan, &config.out, &mut notices))?;
     let met = split.as_ref().and_then(Membership::met).map(|met| Arc::new(Mutex::new(met)));
     let alone = split.as_ref().and_then(|split| split.keys_alone().cloned());
@@ -143,7 +145,7 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
             plan.shards.iter().any(|shard| shard.url == STDIN),
         )?),
     };
-    let mut stream = Stream { config, plan: &plan, split, met, reading, sink, stop, notices };
+    let mut stream = Stream { config, plan: &plan, split, met, reading, sink, stop, notices, read: 0 };
     let from = stream.sink.resume(&mut stream.notices);
     let unwritten = earlier::unwritten(&stream.notices);
     if let Some(met) = &stream.met {
@@ -154,12 +156,21 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
             // A list of other shards is refused before anything says that the new ones are whole.
             let (absent, never_came) = match (&stream.met, &config.kept_by) {
                 (Some(met), KeptBy::Split(path)) if config.out != Out::Pipe => {
-                    Turn { path, keys, unwritten }.absent(config, &locked(met), &stream.notices)?
+                    Turn { path, keys, unwritten }.absent(&locked(met), &stream.notices)?
+                }
+                // One of many readers has a shard each, and no more of the list than that.
+                (Some(met), KeptBy::Split(path)) if plan.len() > 1 => {
+                    locked(met).note(path, &mut stream.notices).map_err(failed)?;
+                    (Notices::default(), 0)
                 }
                 _ => (Notices::default(), 0),
             };
             if let Some(split) = &stream.split {
                 split.refuse_more(stream.sink.samples(), of_others + never_came).map_err(failed)?;
+            }
+            if config.out == Out::Pipe && stream.sink.samples() == 0 && earlier::unwritten(&stream.notices) == 0 {
+                let first = plan.shards.first().map_or("", |shard| shard.name.as_str());
+                stream.notices.note("nothing_kept", "samples read of which none is kept", first, stream.read);
             }
             let mut report = stream.sink.finish(&plan, &stream.notices)?;
             report.notices.merge(&absent);
@@ -219,6 +230,8 @@ struct Stream<'a> {
     sink: Box<dyn Sink>,
     stop: &'a Stop,
     notices: Notices,
+    /// Samples that were asked for, kept or not.
+    read: u64,
 }
 
 impl Stream<'_> {
@@ -267,8 +280,8 @@ impl Stream<'_> {
             (KeptBy::Split(_), None) => return Ok(()),
         };
         let identity = matches!(kept, Some(Kept::Uids(_)));
-        let (sink, stop, notices) = (self.sink.as_mut(), self.stop, &mut self.notices);
-        let mut task = Task { shard, by, identity, first, trouble: None, sink, stop, notices };
+        let (sink, stop, notices, read) = (self.sink.as_mut(), self.stop, &mut self.notices, &mut self.read);
+        let mut task = Task { shard, by, identity, first, trouble: None, sink, stop, notices, read };
         let visited = visit(&self.config.stores, shard, &self.reading, &mut task)?;
         task.end(visited)
     }

@@ -350,7 +350,12 @@ fn renamed_keys_are_free_and_bytes_tell_keys_apart() {
         std::fs::write(&path, out.into_inner().unwrap()).unwrap();
         let into = tempfile::tempdir().unwrap();
         let new = into.path().join("new").display().to_string();
-        run(0, &["stream", &path, "--rule", "random:100%", "-o", &new]);
+        let said = stderr(&run(0, &["stream", &path, "--rule", "random:100%", "-o", &new]));
+        let foreign = keys.iter().filter(|key| std::str::from_utf8(key).is_err()).count();
+        let told = format!(
+            "samples whose key is not UTF-8: what is not stands in ledgers and splits as U+FFFD: {foreign} (first: 0.tar/bad\u{fffd}"
+        );
+        assert_eq!(said.contains(&told), foreign > 0, "{said}");
         let written = raw_keys(&std::fs::read(format!("{new}/00000.tar")).unwrap());
         (written, raw_keys(&run(0, &["stream", &path, "--rule", "random:100%"]).stdout))
     };
@@ -387,6 +392,23 @@ fn nothing_kept_is_an_empty_tar() {
     let out = run(0, &["stream", &paths[0], &paths[1], "--split", &table]);
     assert_eq!(out.stdout, [0; 1024]);
     assert_eq!(stderr(&out), "trommel:   shards of which the split keeps nothing, not read: 2 (first: 00000.tar)\n");
+    // Who has read them says so, and of several shards which names of the list are in none.
+    let list = folder.path().join("theirs.keys").display().to_string();
+    std::fs::write(&list, "a\nb\n").unwrap();
+    let out = run(0, &["stream", &paths[0], "--split", &list]);
+    assert_eq!(out.stdout, [0; 1024]);
+    assert_eq!(stderr(&out), "trommel:   samples read of which none is kept: 2 (first: 00000.tar)\n");
+    let said = stderr(&run(0, &["stream", &paths[0], &paths[1], "--split", &list]));
+    let absent = format!("keys of the list that are in none of these shards: 2 (first: {list}: a)");
+    assert!(said.contains("none is kept: 4 (first: 00000.tar)") && said.contains(&absent), "{said}");
+    // A line that stands again is one sample, which is said.
+    let lines = folder.path().join("lines.txt").display().to_string();
+    std::fs::write(&lines, "00000.tar/000000000\n00001.tar/000010000\n00000.tar/000000000\n").unwrap();
+    let said = streamed(&["stream", &paths[0], &paths[1], "--split", &lines]).1;
+    assert_eq!(
+        said,
+        "trommel:   lines of the list that stand there once more, taken once: 1 (first: 00000.tar/000000000)\n"
+    );
     let into = folder.path().join("out").display().to_string();
     let said = stderr(&run(0, &["stream", &paths[0], "--split", &table, "-o", &into]));
     assert!(said.contains("nothing is kept: there is nothing to train on"), "{said}");
@@ -449,6 +471,29 @@ fn shards_that_are_not_those_of_the_split_are_told() {
     assert!(of > 9 * member);
     std::fs::remove_file(&paths[0]).unwrap();
     assert!(stderr(&stream(2)).contains("00000.tar: No such file"));
+}
+
+/// Who gives a folder may mean what lies below its shards, or beside them under other names.
+#[test]
+fn shards_that_a_folder_does_not_stand_for_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, _) = plain(folder.path(), 2, 3, 10);
+    let given = folder.path().join("given");
+    std::fs::create_dir_all(given.join("below")).unwrap();
+    for (path, name) in paths.iter().zip(["0.tar", "below/1.tar"]) {
+        std::fs::copy(path, given.join(name)).unwrap();
+    }
+    std::fs::copy(&paths[1], given.join("1.TAR")).unwrap();
+    let given = given.display().to_string();
+    let new = folder.path().join("new").display().to_string();
+    for more in [&[][..], &["-o", &new]] {
+        let said = stderr(&run(0, &[&["stream", &given, "--rule", "random:100%"], more].concat()));
+        let below = format!("shards in the folders of a folder of shards passed over: 1 (first: {given}/below/1.tar)");
+        assert!(
+            said.contains(&below) && said.contains("called like shards and are none by their endings: 1"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -584,7 +629,7 @@ fn keys_alone_find_samples_of_stored_embeddings_in_any_shards() {
     assert!(said.contains("s.keys: it is not the list that") && said.contains("s.split.json tells of"), "{said}");
     std::fs::remove_file(at("s.split.json")).unwrap();
     let said = stderr(&run(2, &["stream", &paths[0], "--split", &list, "-o", &at("none")]));
-    assert!(said.contains("s.keys: none of its 1 keys is in these shards"), "{said}");
+    assert!(said.contains("s.keys: none of its 1 keys is in these shards (first: `elsewhere`)"), "{said}");
     // A key that stands for two samples.
     std::fs::write(&list, "000000003\n000010004\n").unwrap();
     std::fs::copy(&paths[0], at("again.tar")).unwrap();
@@ -631,6 +676,7 @@ fn uids_that_no_sample_has_are_told() {
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!((&report["samples"], &report["notices"]["absent_uids"]["count"]), (&3.into(), &3.into()));
     assert_eq!(streamed(&["stream", &paths[0], "--split", &list]).1.matches("no sample").count(), 0);
+    assert!(streamed(&["stream", &paths[0], &paths[1], "--split", &list]).1.contains(&line));
     // Who goes on where an earlier turn has ended says the same: after all of it, and after its first shards.
     assert!(stderr(&run(0, &whole)).contains(&line));
     let parts = ["stream", &paths[0], &paths[1], "--split", &list, "-o", &at("parts"), "--shard-samples", "1"];

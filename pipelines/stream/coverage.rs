@@ -8,7 +8,7 @@ use trommel_select::membership::Membership;
 use trommel_select::met::Met;
 use trommel_shard::plan::{Plan, ShardRef, is_shard_name};
 
-use super::{Out, StreamConfig};
+use super::Out;
 use crate::error::PipelineError;
 use crate::failures::failed;
 
@@ -30,7 +30,11 @@ pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut No
     if is_pipe && !split.lists_keys() {
         return Ok(0);
     }
-    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)?.filter(|_| !is_pipe) else { return Ok(0) };
+    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)? else { return Ok(0) };
+    coverage.note_repeated(notices);
+    if is_pipe {
+        return Ok(0);
+    }
     if coverage.kept == 0 && coverage.absent > 0 {
         plan.shards.iter().try_for_each(|shard| refuse_other_name(split, shard))?;
         return Err(PipelineError::usage(format!(
@@ -80,21 +84,17 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Notes which names of the list did not come, and gives how many, where all that was `found` is known; no key at all is no list of these shards.
-    pub(super) fn absent(
-        &self,
-        config: &StreamConfig,
-        met: &Met,
-        found: &Notices,
-    ) -> Result<(Notices, u64), PipelineError> {
+    pub(super) fn absent(&self, met: &Met, found: &Notices) -> Result<(Notices, u64), PipelineError> {
         let (path, lost, mut notices) = (self.path.display(), found.any_loss(), Notices::default());
-        let absent = met.note(self.path, &mut notices).map_err(failed)?.count;
+        let unmet = met.note(self.path, &mut notices).map_err(failed)?;
+        let absent = unmet.count;
         let text = "samples that an earlier turn of this command could not write, whose names may be among those that no sample has";
         notices.note("absent_or_unwritten", text, path.to_string(), self.unwritten.min(absent));
         // Of a shard that could not be read nobody knows.
         if self.keys.is_some_and(|keys| absent > 0 && absent == keys) && !lost {
-            let first = config.shards.first().map_or("", String::as_str);
             return Err(PipelineError::usage(format!(
-                "{path}: none of its {absent} keys is in these shards (first: {first})"
+                "{path}: none of its {absent} keys is in these shards (first: `{}`)",
+                unmet.first
             )));
         }
         Ok((notices, absent))

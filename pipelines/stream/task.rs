@@ -35,6 +35,8 @@ pub(super) struct Task<'a> {
     pub(super) sink: &'a mut dyn Sink,
     pub(super) stop: &'a Stop,
     pub(super) notices: &'a mut Notices,
+    /// How many samples were asked for.
+    pub(super) read: &'a mut u64,
 }
 
 impl Visit for Task<'_> {
@@ -45,6 +47,7 @@ impl Visit for Task<'_> {
     }
 
     fn want(&mut self, index: u32, key: &[u8]) -> Want {
+        *self.read += 1;
         let identity = self.identity;
         if identity {
             return Want::Original { identity };
