@@ -17,13 +17,14 @@ use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_ledger::LedgerError;
 use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::BLUR;
-use trommel_shard::plan::Plan;
+use trommel_shard::plan::{Plan, is_shard_name};
 use trommel_shard::store::local_path;
 
 use crate::benchmarks::open_set;
 use crate::error::PipelineError;
 use crate::failures::no_run;
 use crate::split_file::SplitConfig;
+use crate::stream::by_keys_alone;
 
 /// A benchmark of a past run, without its vectors.
 #[derive(Clone, Debug, Default)]
@@ -256,6 +257,18 @@ pub fn plan_of(ledger: &Ledger) -> Result<Plan, LedgerError> {
         plan.shards.iter_mut().for_each(|shard| shard.url = from_folder(Path::new(folder), &shard.url));
     }
     Ok(plan)
+}
+
+/// Why nobody finds samples where a run's plan says, with the way out, where it was made from something else than shards; `None` where it was not.
+#[must_use]
+pub fn not_of_shards(plan: &Plan) -> Option<String> {
+    let first = &plan.shards.first().filter(|_| !is_of_shards(plan))?.name;
+    Some(format!("it names {first}, and no shards: give the shards with the pictures{}", by_keys_alone(first)))
+}
+
+/// Whether a plan is of shards, and not of files of embeddings or of folders of pictures.
+pub(crate) fn is_of_shards(plan: &Plan) -> bool {
+    plan.shards.iter().any(|shard| is_shard_name(&shard.name) || shard.name == STDIN)
 }
 
 /// A relative path that is not there is one of the folder in which the run was started.

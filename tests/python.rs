@@ -162,6 +162,15 @@ fn peer_errors_name_the_place_and_losses_are_told() {
     installed.ask(&["errors", &PRUNED.shards(), &PRUNED.split(), scratch.path().to_str().unwrap()]);
 }
 
+#[test]
+fn peer_a_run_of_folders_names_no_shards() {
+    let Some(installed) = Installed::there() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let (folders, ledger) = (PRUNED.path("data/benchmarks/photo"), scratch.path().join("run").display().to_string());
+    run(0, &["prune", &folders, "--rule", "random:50%", "--run", &ledger]);
+    installed.ask(&["other_runs", &ledger]);
+}
+
 /// What a run has lost is not found again by who reads what it keeps, nor are names of a list that no sample has.
 #[test]
 fn peer_what_was_lost_before_is_told() {

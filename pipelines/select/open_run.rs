@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use trommel_core::names::STDIN;
 use trommel_core::notices::Notices;
 use trommel_decide::selection::Selection;
 use trommel_ledger::LedgerError;
@@ -12,11 +11,12 @@ use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::CONFIG_FILE;
 use trommel_select::scan::Shard;
 use trommel_select::select::{MadeSplit, SplitSource, WantedSplit, in_order, program, select as select_from};
-use trommel_shard::plan::{Plan, is_shard_name};
+use trommel_shard::plan::Plan;
 
 use crate::error::PipelineError;
 use crate::failures::{failed, no_run};
 use crate::memory::MemoryPlan;
+use crate::past_run::is_of_shards;
 use crate::plan_arguments::as_given;
 use crate::run_losses;
 use crate::watch_folder::{CURRENT, refuse_unmarked};
@@ -98,7 +98,7 @@ impl OpenRun {
         }
         let notices = run_losses::of_run(&plan, &ledger);
         let unknown = left_out.into_iter().map(str::to_owned).collect();
-        let of_shards = plan.shards.iter().any(|shard| is_shard_name(&shard.name) || shard.name == STDIN);
+        let of_shards = is_of_shards(&plan);
         let (arguments, shards, run) = (as_given(&plan), in_order(shards), run.into());
         Ok(Self { ledger, benchmarks, shards, unfinished, unknown, notices, arguments, of_shards, run })
     }

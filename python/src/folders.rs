@@ -10,8 +10,10 @@ use trommel_core::causes::Causes;
 use trommel_ledger::LedgerError;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
-use trommel_pipelines::past_run::plan_of;
+use trommel_pipelines::past_run::{not_of_shards, plan_of};
+use trommel_pipelines::stray_files::beside;
 use trommel_shard::plan::{Plan, PlanError, PlanOptions, expand};
+use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::StoreError;
 
 use crate::{Notice, STORES, listed};
@@ -23,19 +25,29 @@ fn named(plan: Plan) -> Vec<Named> {
     plan.shards.into_iter().map(|shard| (shard.ordinal, shard.name, shard.url, shard.bytes)).collect()
 }
 
-/// The shards that arguments stand for, and what is lost of them by now.
+/// The shards that arguments stand for, and what is lost of them by now, or passed over beside them.
 #[pyfunction]
 pub fn plan(py: Python<'_>, shards: Vec<String>) -> PyResult<(Vec<Named>, Vec<Notice>)> {
     let stores = STORES.clone().with_variables(environment::of_urls());
-    let plan = py.detach(|| expand(&shards, &stores, &PlanOptions::default())).map_err(of_plan)?;
-    let lost = listed(&plan.losses());
-    Ok((named(plan), lost))
+    let (plan, found) = py.detach(|| {
+        let plan = expand(&shards, &stores, &PlanOptions::default()).map_err(of_plan)?;
+        let beside = beside(&shards, &stores, &GroupConfig::default());
+        let mut found = beside.map_err(|error| PyValueError::new_err(error.line()))?;
+        found.merge(&plan.losses());
+        Ok::<_, PyErr>((plan, found))
+    })?;
+    Ok((named(plan), listed(&found)))
 }
 
 /// The shards of a run, and what was lost of them when it planned.
+///
+/// Raises `ValueError` for a run that was made from something else.
 #[pyfunction]
 pub fn plan_of_run(py: Python<'_>, run: PathBuf) -> PyResult<(Vec<Named>, Vec<Notice>)> {
     let plan = py.detach(|| plan_of(&Ledger::open(&run)?)).map_err(|error| of_ledger(&run, error))?;
+    if let Some(why) = not_of_shards(&plan) {
+        return Err(PyValueError::new_err(format!("{}: {why}", run.display())));
+    }
     let lost = listed(&plan.losses());
     Ok((named(plan), lost))
 }

@@ -33,6 +33,10 @@ fn listed(notices: &Notices) -> Vec<Notice> {
 
 #[pymodule]
 mod _trommel {
+    /// The version of the program.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+
     #[pymodule_export]
     use super::folders::{ledger, plan, plan_of_run};
     #[pymodule_export]

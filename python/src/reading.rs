@@ -131,10 +131,11 @@ impl Reading {
                 Self::Open(Box::new(Open { name, groups, picker, rejects, ended: None }))
             }
             Err(Visited { outcome, is_cut, notices, .. }) => {
-                let notices = match picker {
+                let mut notices = match &picker {
                     Some(picker) => picker.ended(&outcome, is_cut, notices)?,
                     None => notices,
                 };
+                not_had(&mut notices, &shard.name, &outcome, picker.as_ref());
                 Self::Ended(outcome, notices)
             }
         })
@@ -144,8 +145,9 @@ impl Reading {
         let Self::Open(open) = self else { return Ok(None) };
         match open.next_sample() {
             Err(SelectError::Changed(why)) => {
-                let (_, notices) = open.left();
-                *self = Self::Ended(ShardOutcome::Changed(why), notices);
+                let ((_, mut notices), outcome) = (open.left(), ShardOutcome::Changed(why));
+                not_had(&mut notices, &open.name, &outcome, open.picker.as_ref());
+                *self = Self::Ended(outcome, notices);
                 Ok(None)
             }
             Ok(None) => {
@@ -214,6 +216,7 @@ impl Open {
                         None => notices,
                     };
                     notices.merge(&self.rejects);
+                    not_had(&mut notices, &self.name, &outcome, picker);
                     self.ended = Some((outcome, notices));
                     break;
                 }
@@ -241,6 +244,18 @@ impl Open {
         notices.merge(&self.rejects);
         (outcome, notices)
     }
+}
+
+/// Counts a shard that is not read to its end, with the samples that its split misses by it. Whoever reads on has lost them.
+fn not_had(notices: &mut Notices, shard: &str, outcome: &ShardOutcome, picker: Option<&Picker<'_>>) {
+    let (code, text, why) = match outcome {
+        ShardOutcome::Unavailable(why) => ("shard_unavailable", "shards that could not be had", why),
+        ShardOutcome::Changed(why) => ("shard_changed", "shards that have changed", why),
+        ShardOutcome::Rejected(_) | ShardOutcome::Complete(_) => return,
+    };
+    // Both say themselves which shard it is, by its name or by its URL.
+    let place = if why.contains(shard) { why.clone() } else { format!("{shard}: {why}") };
+    notices.loss(code, text, place, 1, picker.map_or(0, Picker::missing));
 }
 
 /// Why a sample cannot stand in a dict.

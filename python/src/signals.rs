@@ -2,13 +2,20 @@
 //! gigabytes of a shard, or wait for a pipe: so whoever reads looks too.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 
 use pyo3::prelude::*;
-use trommel_shard::store::{ByteSource, Entry, FileInfo, Local, Store, StoreError};
+use trommel_core::names::STDIN;
+use trommel_shard::store::{ByteSource, Entry, FileInfo, Local, Store, StoreError, local_path};
 
 /// Bytes between two looks: some milliseconds of a disk.
 const LOOK_BYTES: usize = 16 << 20;
+/// Time between two looks, in milliseconds, while nobody writes to a pipe.
+const LOOK_MS: i32 = 100;
 
 thread_local! {
     /// What a signal's handler has raised in the midst of a call of this thread.
@@ -53,11 +60,43 @@ impl ByteSource for Source {
         if RAISED.with_borrow(Option::is_some) {
             return Err(StoreError::io(&self.url, interrupted()));
         }
-        Ok(Box::new(Reader { bytes: self.bytes.open_at(byte)?, since: 0 }))
+        let bytes: Box<dyn Read + Send> = match pipe(&self.url).filter(|_| byte == 0) {
+            Some(pipe) => Box::new(open_pipe(pipe).map_err(|error| StoreError::io(&self.url, error))?),
+            None => self.bytes.open_at(byte)?,
+        };
+        Ok(Box::new(Reader { bytes, since: 0 }))
     }
 
     fn announced_bytes(&self) -> Option<u64> {
         self.bytes.announced_bytes()
+    }
+}
+
+/// The path of a named pipe; `None` for whatever else is there.
+fn pipe(url: &str) -> Option<&Path> {
+    let path = local_path(url).filter(|_| url != STDIN)?;
+    std::fs::metadata(path).is_ok_and(|there| there.file_type().is_fifo()).then_some(path)
+}
+
+/// Opens a named pipe, as soon as bytes or their end come from it. The system would wait for who writes to it in one call that no signal ends.
+fn open_pipe(path: &Path) -> io::Result<File> {
+    let pipe = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let mut wanted = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    loop {
+        // SAFETY: one pollfd is given, which outlives the call, and its file is open.
+        match unsafe { libc::poll(&raw mut wanted, 1, LOOK_MS) } {
+            0 => look()?,
+            -1 => match io::Error::last_os_error() {
+                error if error.kind() == ErrorKind::Interrupted => look()?,
+                error => return Err(error),
+            },
+            _ => break,
+        }
+    }
+    // SAFETY: the file is open; from here on its reading waits, as that of others does.
+    match unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(pipe),
     }
 }
 

@@ -29,6 +29,8 @@ __all__ = [
     "samples",
 ]
 
+__version__: str = _trommel.VERSION
+
 
 def ledger(run: Union[str, "os.PathLike[str]"]) -> list[str]:
     """The Parquet files of a run's ledger, one row a sample, in the plan's order::

@@ -6,7 +6,9 @@ _Path = Union[str, os.PathLike[str]]
 _Named = tuple[int, str, str, Optional[int]]
 _Notice = tuple[str, str, int, str, int, bool]
 
-__all__ = ["Shard", "Split", "ledger", "main", "plan", "plan_of_run"]
+__all__ = ["Shard", "Split", "VERSION", "ledger", "main", "plan", "plan_of_run"]
+
+VERSION: str
 
 def main(words: Sequence[str], folder: _Path) -> int: ...
 def plan(shards: Sequence[str]) -> tuple[list[_Named], list[_Notice]]: ...

@@ -272,6 +272,8 @@ def errors(shards, file, scratch):
         handled._shards = data._shards
         same(handled, [sample for sample in webdatasets(shards) if sample["__url__"] == str(tars[1])])
         assert [type(error) for error in seen] == [trommel.ShardUnavailable]
+        unread = handled.notices["shard_unavailable"]
+        assert (unread.count, unread.loss) == (1, True) and name in unread.first, unread
         stopping = trommel.samples([tars[1]], handler=lambda _: False)
         stopping._shards = data._shards
         assert list(stopping) == []
@@ -330,6 +332,32 @@ def errors(shards, file, scratch):
     assert sum(one.startswith(line) for one in said) == 1 and some.notices["absent_shards"].count > 10, said
     said = raised(trommel.ShardChanged, lambda: list(some))
     assert tars[0].name in said, said
+    handled = trommel.samples(moved, split=file, handler=lambda _: True)
+    assert len(list(handled)) + handled.notices["shard_changed"].lost_samples == handled.count, handled.notices
+
+    # A line that stands again is one sample, beside the first and anywhere.
+    lines = Path(file).with_suffix(".txt").read_text().splitlines()
+    twice = scratch / "twice.txt"
+    for again in ([line for line in lines for _ in range(2)], lines + lines[:5]):
+        twice.write_text("\n".join(again) + "\n")
+        data, said = told(lambda: trommel.samples(shards, split=twice))
+        assert data.count == len(list(data)) == len(lines)
+        assert data.notices["repeated_lines"].count == len(again) - len(lines) and len(said) == 1, said
+
+    # What a folder does not stand for.
+    given = scratch / "given"
+    (given / "below").mkdir(parents=True)
+    for name in ("0.tar", "1.TAR", "below/2.tar"):
+        (given / name).write_bytes(whole)
+    data, said = told(lambda: trommel.samples(given))
+    assert {"unread_shards", "shards_below"} == set(data.notices) and len(said) == 2, said
+
+
+def other_runs(run):
+    """A run of class folders names no shards."""
+    said = raised(ValueError, lambda: trommel.samples(run=run))
+    assert "and no shards: give the shards with the pictures" in said and "by keys alone" in said, said
+    assert trommel.__version__.count(".") == 2
 
 
 def lost_before(shards, run, splits):
@@ -453,16 +481,28 @@ def interrupted(shards, scratch):
     def bytes_read():
         return int(Path("/proc/self/io").read_text().split()[1])
 
+    # Nobody writes to it, for now.
+    silent = Path(scratch) / "silent.tar"
+    os.mkfifo(silent)
+
+    def write():
+        silent.write_bytes(next(iter(sorted(Path(shards).glob("*.tar")))).read_bytes())
+
+    writer = threading.Timer(0.5, write)
+    writer.start()
+    assert len(list(trommel.samples(silent))) > 10
+    writer.join()
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     # Whoever does not hear it meets the end of the pipe.
-    end = threading.Timer(60, os.close, [holder])
+    end = threading.Timer(60, lambda: (os.close(holder), silent.write_bytes(b"")))
+    end.daemon = True
     end.start()
-    for path in (pipe, large):
+    for path in (pipe, large, silent):
         before = bytes_read()
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         raised(KeyboardInterrupt, lambda: list(trommel.samples(path)))
         assert bytes_read() - before < 48 << 30, path
-        assert path != pipe or end.is_alive()
+        assert path == large or end.is_alive()
     end.cancel()
 
 
