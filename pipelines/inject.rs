@@ -26,8 +26,10 @@ use trommel_core::out_folder::OutFolder;
 use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
 use trommel_decode::Limits;
+use trommel_shard::folders::Folders;
 use trommel_shard::names::IMAGE_KEYS;
 use trommel_shard::promised::STATS_ENDING;
+use trommel_shard::samples::GroupConfig;
 
 use crate::error::PipelineError;
 use crate::labelled::{ClassNames, LabelledPictures};
@@ -147,6 +149,10 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
             shards.add(&Injected { key: &key, class, copy, bytes: &bytes, extension })
         })?;
         notices = labelled.notices;
+    }
+    if let Ok(found) = Folders::find(&config.folder, &GroupConfig::default()) {
+        let text = "captions beside pictures, in whose place the caption of their class stands";
+        notices.note("captions_not_taken", text, config.folder.display().to_string(), found.captioned);
     }
     let written = shards.finish()?;
     mark(config, settings, true)?;

@@ -120,7 +120,13 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
     }
     fs::write(folder.path().join("names.txt"), "nought\ntwo\nten\n").unwrap();
     let numbers = numbered.display().to_string();
-    run(0, &["inject", &numbers, "-o", &place("classes"), "--classnames", &place("names.txt"), "--caption", "{class}"]);
+    fs::write(numbered.join("2/a.txt"), "a cup of two").unwrap();
+    let words =
+        ["inject", &numbers, "-o", &place("classes"), "--classnames", &place("names.txt"), "--caption", "{class}"];
+    let said = stderr(&run(0, &words));
+    let due =
+        format!("captions beside pictures, in whose place the caption of their class stands: 1 (first: {numbers})");
+    assert!(said.contains(&due), "{said}");
     let all = self::members(&folder.path().join("classes"));
     let metas = all.iter().filter(|(name, _)| name.ends_with(".json"));
     let metas: Vec<Value> = metas.map(|(_, meta)| serde_json::from_slice(meta).unwrap()).collect();
