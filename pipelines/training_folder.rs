@@ -10,8 +10,11 @@ pub const SETTLED_FILE: &str = "training.json";
 /// What a checkpoint says of itself, in its folder, as the trainer writes it (`operators/train/checkpoint.rs`).
 pub const STATE_FILE: &str = "state.json";
 
-/// The weights of the newest checkpoint of a run: a link that the trainer sets.
+/// The weights of the newest checkpoint, in the folder of checkpoints: a link that the trainer sets.
+pub const NEWEST: &str = "epoch_latest.pt";
+
+/// The weights of the newest checkpoint of a run.
 #[must_use]
 pub fn newest_weights(run: &Path) -> PathBuf {
-    run.join(CHECKPOINTS).join("epoch_latest.pt")
+    run.join(CHECKPOINTS).join(NEWEST)
 }

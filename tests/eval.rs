@@ -30,6 +30,10 @@ fn a_probe_and_the_nearest_training_pictures() {
     let (checkpoint, ledger) = (trained.join("checkpoints/epoch_latest.pt"), trained.display().to_string());
     let (checkpoint, photo) = (checkpoint.display().to_string(), world.path("data/benchmarks/photo"));
     let eval = ["eval", &checkpoint, "--model", MODEL, "--data", &photo, "--json", "--threads", "1"];
+    for given in [ledger.clone(), format!("{ledger}/checkpoints")] {
+        let said = stderr(&run(2, &["eval", &given, "--data", &photo]));
+        assert!(said.ends_with(&format!("give {checkpoint}\n")), "{said}");
+    }
     let plain = json(&eval, &[]);
     let (pictures, classes) = (plain["pictures"].as_u64().unwrap(), plain["classes"].as_u64().unwrap());
     assert_eq!(pictures, files(photo.as_ref()).len() as u64);

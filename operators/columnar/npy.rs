@@ -93,7 +93,12 @@ pub fn read_pair_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Re
     let descr = entry(&header, "descr").unwrap_or_default();
     let plain: String = descr.chars().filter(|c| !c.is_whitespace()).take(PAIRS.len()).collect();
     if plain != PAIRS {
-        return Err(bad(format!("elements{descr:.40}; DataComp's lists of uids have [('f0', '<u8'), ('f1', '<u8')]")));
+        // A list of fields, or the text of one type.
+        let end = if plain.starts_with('[') { descr.find(']').map(|at| at + 1) } else { descr.find(',') };
+        let elements = descr[..end.unwrap_or(descr.len())].trim();
+        return Err(bad(format!(
+            "elements {elements:.80}; DataComp's lists of uids have [('f0', '<u8'), ('f1', '<u8')]"
+        )));
     }
     let sizes = shape(path, &header)?;
     let &[rows] = sizes.as_slice() else { return Err(bad(format!("the shape is {sizes:?}; (rows,) is read"))) };

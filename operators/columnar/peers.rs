@@ -106,4 +106,8 @@ fn files_of_other_writers_hold_what_their_writers_read() {
     eprint!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(compare_tables(out.path()) > 70);
     assert!(compare_embeddings(out.path()) > 20);
+    // Where texts and numbers are read alike, both are what is due.
+    let path = out.path().join("bad_binary.parquet");
+    let error = TableReader::open_any(&path, Box::new(File::open(&path).unwrap()), &["text"]).err().unwrap();
+    assert!(error.to_string().contains("; a text or a number is due"), "{error}");
 }

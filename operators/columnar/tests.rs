@@ -227,6 +227,15 @@ fn npy_is_numpys() {
         let error = swap(from, to).err().unwrap().to_string();
         assert!(error.contains(says), "{to}: {error}");
     }
+    // What stands in place of uids is shown whole, and nothing behind it.
+    for (descr, shown) in
+        [("'<U32'", "elements '<U32'; "), ("[('a', '<u4'), ('b', '<u8')]", "elements [('a', '<u4'), ('b', '<u8')]; ")]
+    {
+        let text = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}\n");
+        let bytes = [&b"\x93NUMPY\x01\x00"[..], &(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
+        let error = npy::read_pair_head(&path, &mut bytes.as_slice(), bytes.len() as u64).err().unwrap().to_string();
+        assert!(error.contains(shown), "{error}");
+    }
     let head = npy::read_head(&path, &mut npy::head_bytes(1 << 50, 1 << 12).as_slice(), 128).err().unwrap();
     assert!(head.to_string().contains("needs a file of"), "{head}");
 }

@@ -47,7 +47,9 @@ pub enum DedupError {
         norm: f64,
     },
     /// A sample that stands in the set more than once.
-    #[error("samples of shard {shard} stand in the set more than once: give each embedding once")]
+    #[error(
+        "samples of shard {shard} stand in the set more than once: give each embedding once, and files of one name under names of their own, NAME=EMB"
+    )]
     Twice {
         /// The shard's name.
         shard: String,

@@ -1,13 +1,15 @@
 //! How many samples a shard was written with, as img2dataset's `00012_stats.json` beside `00012.tar`, or beside the folder `00012` of its
 //! `files` layout, says: what is lost when the shard cannot be read, or when fewer come.
 
+use std::fmt::Display;
 use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::plan::SHARD_ENDINGS;
-use super::store::{Local, Metered, Store, scheme};
+use super::store::{Local, Metered, Store, scheme, shown};
+use trommel_core::causes::Causes;
 
 /// What stands behind a shard's stem in the name of its statistics.
 pub const STATS_ENDING: &str = "_stats.json";
@@ -64,22 +66,34 @@ pub fn promised_to_folder(folder: &Path) -> Promised {
     stats.map_or(Promised::Nothing, |stats| promised_by(&Local::default(), stats))
 }
 
+/// What is wrong with the statistics beside a shard that are [unreadable](Promised::Unreadable), with their place; `None` where nothing is.
+#[must_use]
+pub fn unreadable(store: &dyn Store, url: &str) -> Option<String> {
+    let stats = stats_url(url)?;
+    read(store, &stats).err()
+}
+
 /// What a file of statistics promises.
 pub(crate) fn promised_by(store: &dyn Store, stats: &str) -> Promised {
+    read(store, stats).map_or(Promised::Unreadable, |samples| samples.map_or(Promised::Nothing, Promised::Samples))
+}
+
+/// The number in a file of statistics, where there is such a file; or what is wrong with which file.
+fn read(store: &dyn Store, stats: &str) -> Result<Option<u64>, String> {
+    let wrong = |why: &dyn Display| format!("{}: {why}", shown(stats));
     let file = match Metered::open(store, stats) {
         Ok((file, _)) => file,
         // A store that hides what is not there answers as for what nobody may read; this machine's folders do not.
-        Err(error) if error.is_nothing() || error.is_denied() && scheme(stats).is_some() => return Promised::Nothing,
-        Err(_) => return Promised::Unreadable,
+        Err(error) if error.is_nothing() || error.is_denied() && scheme(stats).is_some() => return Ok(None),
+        Err(error) => return Err(Causes(&error).to_string()),
     };
     let mut text = Vec::new();
-    if file.take(MAX_STATS_BYTES).read_to_end(&mut text).is_err() {
-        return Promised::Unreadable;
-    }
+    file.take(MAX_STATS_BYTES).read_to_end(&mut text).map_err(|error| wrong(&error))?;
+    let Stats { successes } = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
     // Samples of a shard are numbered in 32 bits: more is no promise of anybody's.
-    match serde_json::from_slice(&text) {
-        Ok(Stats { successes }) if successes <= u64::from(u32::MAX) => Promised::Samples(successes),
-        _ => Promised::Unreadable,
+    match successes <= u64::from(u32::MAX) {
+        true => Ok(Some(successes)),
+        false => Err(wrong(&format_args!("{successes} samples, more than a shard can have"))),
     }
 }
 

@@ -11,7 +11,7 @@ use trommel_core::causes::Cause;
 use trommel_core::names::STDIN;
 use trommel_ledger::manifest::Merged;
 use trommel_shard::plan::{Plan, ShardRef};
-use trommel_shard::promised::{STATS_ENDING, promised as stats};
+use trommel_shard::promised::{STATS_ENDING, promised as stats, unreadable};
 use trommel_shard::store::{Metered, Store, shown};
 
 use crate::run_setup::Input;
@@ -77,10 +77,13 @@ fn whole(store: &dyn Store, plan: &Plan, unknown: &ShardRef) -> Result<PassCount
         let samples = text.trim().parse::<u64>().map_err(|_| no_count(&url, "holds no number"))?;
         return Ok(PassCount { samples, source: "__len__".into() });
     }
+    let beside = match unreadable(store, &unknown.url) {
+        Some(why) => format!("{why}, and no sizes.json or __len__ lies beside it"),
+        None => "no _stats.json, sizes.json or __len__ lies beside it".into(),
+    };
     Err(PipelineError::usage(format!(
         "--passes needs to know how many samples a pass has, and of shard {} nobody says it (it is not judged yet, and \
-         no _stats.json, sizes.json or __len__ lies beside it): give --train-num-samples, or --steps or --samples \
-         instead of --passes",
+         {beside}): give --train-num-samples, or --steps or --samples instead of --passes",
         unknown.name
     )))
 }
@@ -173,6 +176,12 @@ mod tests {
         assert!(said().unwrap_err().contains("of shard mem://pool/0.tar nobody says it"));
         memory.put("mem://pool/__len__", "77\n");
         assert_eq!(said(), Ok("77 by __len__".into()));
+        memory.put("mem://pool/0_stats.json", "cut off");
+        assert_eq!(said(), Ok("77 by __len__".into()));
+        memory.remove("mem://pool/__len__");
+        let unread = "not judged yet, and mem://pool/0_stats.json: expected value at line 1 column 1, and no sizes.json or __len__";
+        assert!(said().unwrap_err().contains(unread), "{said:?}", said = said());
+        memory.put("mem://pool/__len__", "77\n");
         memory.put("mem://pool/0_stats.json", r#"{"successes": 30}"#);
         memory.put("mem://pool/b/sizes.json", r#"{"1.tar": 12}"#);
         assert_eq!(said(), Ok("42 by _stats.json and sizes.json".into()));

@@ -11,6 +11,7 @@ use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
+use trommel_pipelines::training_folder::{NEWEST, newest_weights};
 use trommel_pipelines_torch::eval::retrieval::{RetrievalConfig, retrieve};
 use trommel_pipelines_torch::eval::{EvalConfig, ProbeOn, evaluate};
 use trommel_pipelines_torch::trained_model::TrainedModel;
@@ -132,6 +133,15 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
 
 fn model(args: &EvalArgs) -> Result<String, PipelineError> {
     fs::metadata(&args.checkpoint).map_err(|error| PipelineError::usage(error).within(args.checkpoint.display()))?;
+    // A run's folder holds checkpoints, and is none.
+    let newest =
+        [newest_weights(&args.checkpoint), args.checkpoint.join(NEWEST)].into_iter().find(|file| file.exists());
+    if let Some(newest) = newest {
+        let (folder, newest) = (args.checkpoint.display(), newest.display());
+        return Err(PipelineError::usage(format!(
+            "{folder}: the folder of a run, or of its checkpoints: give {newest}"
+        )));
+    }
     let missing = || PipelineError::usage("--model is missing, and the checkpoint does not say which it is");
     match &args.model {
         Some(model) => Ok(model.clone()),

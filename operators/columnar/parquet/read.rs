@@ -55,7 +55,7 @@ impl TableReader {
     pub fn open(path: &Path, input: Box<dyn ReadSeek>, wanted: &[(&str, ColumnType)]) -> Result<Self, ColumnarError> {
         let input = Input::new(path, input)?;
         let file = footer(path, &input)?;
-        guarded(path, FORMAT, || Self::of_footer(path, input, file, wanted, |_| false))
+        guarded(path, FORMAT, || Self::of_footer(path, input, file, wanted, |_| false, |kind| format!("{kind:?}")))
     }
 
     fn of_footer(
@@ -64,6 +64,7 @@ impl TableReader {
         file: ParquetMetaData,
         wanted: &[(&str, ColumnType)],
         as_f64: impl Fn(&Type) -> bool,
+        due: impl Fn(ColumnType) -> String,
     ) -> Result<Self, ColumnarError> {
         let schema = file.file_metadata().schema_descr();
         let (mut fields, mut leaves, mut unsigned) = (Vec::new(), Vec::new(), Vec::new());
@@ -81,7 +82,7 @@ impl TableReader {
             let leaf = (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == root);
             let fits = fits(column, kind) || kind == ColumnType::F64 && as_f64(column);
             let (true, Some(leaf)) = (fits, leaf) else {
-                return Err(bad(format!("is {}; {kind:?} is due", shown(column))));
+                return Err(bad(format!("is {}; {due} is due", shown(column), due = due(kind))));
             };
             let nullable = column.get_basic_info().repetition() == Repetition::OPTIONAL;
             fields.push(Field { name: name.into(), kind, nullable });
@@ -109,7 +110,7 @@ impl TableReader {
                 |name: &str| columns.iter().any(|column| column.name() == name && fits(column, ColumnType::Text));
             let kind = |name: &str| if is_text(name) { ColumnType::Text } else { ColumnType::F64 };
             let wanted: Vec<(&str, ColumnType)> = wanted.iter().map(|&name| (name, kind(name))).collect();
-            Self::of_footer(path, input, file, &wanted, is_number)
+            Self::of_footer(path, input, file, &wanted, is_number, |_| "a text or a number".into())
         })
     }
 
