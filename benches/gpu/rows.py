@@ -52,6 +52,12 @@ def shards_for(b, rate, one):
     return math.ceil(max(1.5 * rate * b.args.measure, 2 * b.args.samples) / b.args.samples)
 
 
+def shards_to_prune(b, one):
+    """At least three times as many as are open at once: what a shard begins with (`operators/decide/known_maxima.rs`) is what was durable then, so that
+    the first ones confirm far more than those of a long run."""
+    return max(shards_for(b, 5000, one), 3 * b.args.open_shards) if b.args.card else shards_for(b, 5000, one)
+
+
 def judged(b, row, done, one=None):
     """The rate of a judging run: what it judged beyond a run of one shard, `one`, over the time that it took beyond it. Beginning,
     filling and draining are in both. Without `one`, by its own summary."""
@@ -66,6 +72,9 @@ def judged(b, row, done, one=None):
     by = report.get("spent", {}).get("decoded_by")
     if by:
         note += f"; decoded on the card {by['card']:,}, on the CPU {by['cpu']:,} {by['cpu_because'] or ''}"
+    join = report.get("join")
+    if join and join["rows"]:
+        note += f"; {join['confirmed'] / join['rows']:,.1f} products a row confirmed"
     if report["dropped"]:
         note += f"; dropped {100 * report['dropped'] / total(report):.1f} %"
     if done["card"]:
@@ -90,8 +99,8 @@ def prune(size, benchmark):
         row = prune_row(b, size, benchmark)
         one = one_shard(b, f"prune, {benchmark}", prune_words(b, size, 1, b.folder("prune"), benchmark)[0])
         run = b.folder("prune")
-        words, _ = prune_words(b, size, shards_for(b, 5000, one), run, benchmark)
-        b.kept["ours", size, benchmark] = judged(b, row, b.ours(f"prune {size}, {benchmark}", words), one)
+        words, _ = prune_words(b, size, shards_to_prune(b, one), run, benchmark)
+        b.kept["ours", size, benchmark] = judged(b, row, b.ours(f"prune {size}, {benchmark}", words, 75), one)
         if (size, benchmark) == ("400x350", "large") and not b.kept.get("join checked"):
             b.kept["join checked"] = True
             check_join(b, run, "join of the timed run")

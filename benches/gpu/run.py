@@ -92,7 +92,9 @@ def arguments():
     args.prune_model, args.small_model = args.prune_name, args.small_name
     args.points, args.dim, args.view = 167_000, 640, 224
     args.batch, args.train_batch, args.steps, args.workers = 256, 1024, 32, max(1, args.cores - 1)
-    args.names = max(100_000, args.pictures) // args.samples
+    # Most shards that the program leaves open on a card: `MOST_OPEN_SHARDS` in pipelines/ledger_memory.rs.
+    args.open_shards = 32
+    args.names = max(max(100_000, args.pictures) // args.samples, 3 * args.open_shards)
     if args.tiny:
         args.pictures, args.samples, args.points, args.dim, args.view = min(args.pictures, 96), 24, 3000, 64, 32
         args.batch, args.train_batch, args.steps, args.names, args.measure = 16, 32, 8, 16, min(args.measure, 0.4)
@@ -122,7 +124,7 @@ def places(args):
 
 
 def find_program(args):
-    """The program under test; one that was packed with `--gzip` is unpacked first."""
+    """The program under test; one that was packed is unpacked first."""
     packed = os.path.join(HERE, "bin")
     for name in sorted(os.listdir(packed)) if os.path.isdir(packed) and not args.trommel else []:
         if name.endswith(".gz"):
@@ -163,8 +165,8 @@ def plan(args):
     todo = [
         ("limits", r.limits, 25, False),
         ("weights", words.weights, 40, False),
-        ("prune-400", r.prune("400x350", "large"), 90, True),
-        ("prune-640", r.prune("640x480", "large"), 75, True),
+        ("prune-400", r.prune("400x350", "large"), 130, True),
+        ("prune-640", r.prune("640x480", "large"), 115, True),
         ("embedder", r.embedder("prune"), 40, True),
         ("embed-400", r.embed("400x350"), 60, True),
         ("embed-640", r.embed("640x480"), 60, True),
@@ -178,8 +180,8 @@ def plan(args):
         ("embedder-small", r.embedder("small"), 40, True),
         ("features", checks.features, 60, False),
         ("join-exact", checks.join_exact, 60, False),
-        ("prune-400-few", r.prune("400x350", "small"), 60, True),
-        ("prune-640-few", r.prune("640x480", "small"), 60, True),
+        ("prune-400-few", r.prune("400x350", "small"), 85, True),
+        ("prune-640-few", r.prune("640x480", "small"), 85, True),
         ("decoders", checks.decoders, 60, False),
         ("embed-flags", r.embed_flags, 60, True),
         ("variants", r.variants, 60, False),
