@@ -179,7 +179,7 @@ class NcclBackend final : public c10d::Backend, public trommel::Breakable {
     }).detach();
     TORCH_CHECK(
         ready.wait_for(timeout_.load()) == std::future_status::ready, "NCCL did not connect the ranks within ",
-        timeout_.load().count(), " ms");
+        timeout_.load().count(), " ms: NCCL_SOCKET_IFNAME names the network interface that it takes, NCCL_DEBUG=INFO has it say more");
     return ready.get();
   }
 
@@ -231,10 +231,20 @@ class NcclBackend final : public c10d::Backend, public trommel::Breakable {
       error_ = why;
     }
     std::unique_lock<std::timed_mutex> lock(calls_, std::chrono::seconds(2));
-    if (auto* comm = comm_.exchange(nullptr)) nccl_->abort(comm);
+    if (auto* comm = comm_.exchange(nullptr)) {
+      c10::OptionalDeviceGuard on;
+      try {
+        on.reset_device(device_);
+      } catch (const std::exception&) {
+        // A card that refuses even that is broken off all the same.
+      }
+      nccl_->abort(comm);
+    }
   }
 
   void watch() {
+    // A new thread's card is the first one, where every rank's watchdog would take a context of its own.
+    c10::DeviceGuard on(device_);
     std::unique_lock<std::mutex> lock(pending_mutex_);
     while (!stop_) {
       if (pending_.empty()) {
