@@ -143,6 +143,11 @@ impl Together {
         self.cluster.as_ref().map_or(1, |cluster| cluster.processes())
     }
 
+    /// How long processes wait for each other at a start.
+    pub fn start_timeout(&self) -> Duration {
+        self.seat.as_ref().map_or(Duration::ZERO, |seat| seat.config.start_timeout)
+    }
+
     /// Whether a shard is this process's, where shards are not leased.
     pub fn owns(&self, ordinal: u64) -> bool {
         is_in_part(ordinal, self.rank() as u64, self.ranks() as u64)

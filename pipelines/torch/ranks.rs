@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tch::Device;
 use trommel_bridge::{BridgeError, Group, Store};
@@ -21,7 +21,8 @@ use crate::together::Together;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
 
-/// How long a collective may wait. The heartbeat notices a lost process much earlier; a rank may wait for data.
+/// How long a collective may wait. The heartbeat notices a lost process much earlier; a rank may wait for data. Ranks that still connect wait for
+/// nothing but the network, and no longer than processes do at a start.
 const COLLECTIVE_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// The group of all ranks, its store with process 0: Gloo on CPUs, NCCL on GPUs.
@@ -31,8 +32,9 @@ pub(crate) fn group(together: &Together, cluster: &Cluster, device: Device) -> R
     }
     let (rank, ranks) = (together.rank(), together.ranks());
     let (host, failed) = (cluster.local_host(), |error: BridgeError| PipelineError::failed(error));
+    let start = together.start_timeout();
     let serves = match rank {
-        0 => Some(Store::serve(&host, 0, ranks, COLLECTIVE_TIMEOUT).map_err(failed)?),
+        0 => Some(Store::serve(&host, 0, ranks, start).map_err(failed)?),
         _ => None,
     };
     let port = serves.as_ref().map_or(0, |(_, port)| *port);
@@ -40,19 +42,33 @@ pub(crate) fn group(together: &Together, cluster: &Cluster, device: Device) -> R
     let (first, port) = together.gather(Phase::RankStore, (host.clone(), port))?.swap_remove(0);
     let store = match serves {
         Some((store, _)) => store,
-        None => Store::connect(&first, port, ranks, COLLECTIVE_TIMEOUT).map_err(failed)?,
+        None => Store::connect(&first, port, ranks, start).map_err(failed)?,
     };
-    let group = match device {
+    connected(start, |start| match device {
         Device::Cuda(number) => {
             let library = together.nccl().unwrap_or(Path::new("libnccl.so.2"));
-            Group::nccl(&store, rank, ranks, number, COLLECTIVE_TIMEOUT, library)
+            Group::nccl(&store, rank, ranks, number, start, library)
         }
-        _ => Group::gloo(&store, rank, ranks, &host, COLLECTIVE_TIMEOUT),
-    };
-    group.map(Arc::new).map_err(failed)
+        _ => Group::gloo(&store, rank, ranks, &host, start),
+    })
 }
 
-/// Refuses ranks that share a card, by the cards of all ranks: NCCL fails with them, or waits until the collectives' time is over. Who cannot
+/// A group that has `start` to connect, and then time for its collectives.
+fn connected(
+    start: Duration,
+    connect: impl FnOnce(Duration) -> Result<Group, BridgeError>,
+) -> Result<Arc<Group>, PipelineError> {
+    let began = Instant::now();
+    let group = connect(start).and_then(|group| group.with_timeout(COLLECTIVE_TIMEOUT));
+    group.map(Arc::new).map_err(|error| {
+        if began.elapsed() < start {
+            return PipelineError::failed(error);
+        }
+        PipelineError::failed(format!("{error} (--start-timeout {})", start.as_secs()))
+    })
+}
+
+/// Refuses ranks that share a card, by the cards of all ranks: NCCL fails with them, or waits until the time to connect is over. Who cannot
 /// say which card it has is left to NCCL.
 fn each_has_a_card(cards: &[Option<String>]) -> Result<(), PipelineError> {
     let mut ranks_of = BTreeMap::<&str, Vec<String>>::new();
@@ -143,6 +159,29 @@ mod tests {
     use trommel_pipelines::error::ErrorKind;
 
     use super::*;
+
+    /// A rank that does not come is waited for as long as at a start; one that has come, as long as its data takes.
+    #[test]
+    fn connecting_has_less_time_than_collectives() {
+        let (host, start) = ("127.0.0.1", Duration::from_secs(2));
+        let (store, _) = Store::serve(host, 0, 2, start).unwrap();
+        let gloo = |store: &Store, rank| connected(start, |start| Group::gloo(store, rank, 2, host, start));
+        let began = Instant::now();
+        let error = gloo(&store, 0).unwrap_err();
+        assert!(began.elapsed() < COLLECTIVE_TIMEOUT / 2, "{:?}", began.elapsed());
+        assert!(error.line().contains("--start-timeout 2"), "{}", error.line());
+
+        let (store, port) = Store::serve(host, 0, 2, start).unwrap();
+        let rank = |rank: usize, store: &Store| {
+            let group = gloo(store, rank).unwrap();
+            std::thread::sleep(2 * start * rank as u32);
+            group.barrier().unwrap();
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| rank(1, &Store::connect(host, port, 2, start).unwrap()));
+            rank(0, &store);
+        });
+    }
 
     #[test]
     fn ranks_that_share_a_card_are_named() {

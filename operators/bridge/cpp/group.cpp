@@ -193,6 +193,11 @@ TROMMEL_EXPORT void trommel_group_free(Group* group) {
   std::free(message);
 }
 
+// How long each later collective may take.
+TROMMEL_EXPORT char* trommel_group_timeout(Group* group, int64_t timeout_ms) {
+  return guarded([&] { group->backend->setTimeout(milliseconds(timeout_ms)); });
+}
+
 TROMMEL_EXPORT char* trommel_group_abort(Group* group) {
   return guarded([&] {
     if (!group->broken.exchange(true)) group->breakable->break_off();

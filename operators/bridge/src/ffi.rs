@@ -132,6 +132,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub fn trommel_nccl_version(library: *const c_char, version: *mut c_int) -> *mut c_char;
     pub fn trommel_group_free(group: *mut Group);
+    pub fn trommel_group_timeout(group: *mut Group, timeout_ms: i64) -> *mut c_char;
     pub fn trommel_group_abort(group: *mut Group) -> *mut c_char;
     pub fn trommel_group_all_reduce(group: *mut Group, tensors: Tensors, count: usize, largest: c_int) -> *mut c_char;
     pub fn trommel_group_broadcast(group: *mut Group, tensors: Tensors, count: usize, root: c_int) -> *mut c_char;

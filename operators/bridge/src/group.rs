@@ -167,6 +167,17 @@ impl Group {
         self.device
     }
 
+    /// The same, whose collectives may each take so long from here on: ranks that are connected wait for each other's data, those that
+    /// still connect for nothing but the network.
+    ///
+    /// # Errors
+    /// What libtorch refuses.
+    pub fn with_timeout(self, timeout: Duration) -> Result<Self, BridgeError> {
+        // SAFETY: the handle is live.
+        unsafe { check(CONNECT, ffi::trommel_group_timeout(self.handle, milliseconds(timeout))) }?;
+        Ok(self)
+    }
+
     /// Replaces each of `tensors`, contiguous, by its sum over ranks.
     ///
     /// # Errors

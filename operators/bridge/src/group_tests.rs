@@ -153,6 +153,22 @@ fn a_late_rank_is_an_error() {
     assert!(all[..2].iter().any(|(_, waited)| *waited >= timeout.mul_f64(0.9)), "{all:?}");
 }
 
+/// Ranks that are connected may wait for each other longer than they could for the connection.
+#[test]
+fn a_connected_group_has_a_patience_of_its_own() {
+    let soon = Duration::from_secs(2);
+    let sums = on_ranks(2, soon, |group| {
+        let group = group.with_timeout(PATIENCE).unwrap();
+        let one = Tensor::from_slice(&[1.0f64]);
+        if group.rank() == 1 {
+            std::thread::sleep(soon * 2);
+        }
+        group.all_reduce_sum(&[one.shallow_clone()]).unwrap();
+        values(&one)
+    });
+    assert_eq!(sums, [[2.0], [2.0]]);
+}
+
 #[test]
 fn a_rank_that_goes_is_an_error_at_once() {
     let all = on_ranks(2, PATIENCE, |group| {
@@ -179,6 +195,7 @@ fn nobody_there_and_no_such_address_are_errors() {
     assert!(Group::gloo(&store, 2, 2, "127.0.0.1", PATIENCE).is_err());
     // The other rank never comes.
     let error = Group::gloo(&store, 0, 2, "127.0.0.1", Duration::from_secs(2)).unwrap_err();
+    eprintln!("XX {error}");
     assert!(began.elapsed() < PATIENCE / 2, "{error} {:?}", began.elapsed());
 }
 
