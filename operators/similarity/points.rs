@@ -179,7 +179,7 @@ impl DevicePoints {
             radii.push(benchmark.radii.as_deref().map(|radii| self.radii(radii, part)).transpose()?);
         }
         for _ in 0..LANES {
-            let stream = Stream::new(self.device)?;
+            let stream = Stream::urgent(self.device)?;
             let radii = radii.iter().map(|radii| radii.as_ref().map(Tensor::shallow_clone)).collect();
             self.idle.put(Lane { stream, points: points.shallow_clone(), radii, last: None });
         }

@@ -28,11 +28,11 @@ struct Entered {
 
 }  // namespace
 
-// A stream of the card's pool, which runs beside the others.
-TROMMEL_EXPORT char* trommel_stream_new(int index, Stream** out) {
+// A stream of the card's pool, which runs beside the others; an urgent one's kernels go before those that wait on others.
+TROMMEL_EXPORT char* trommel_stream_new(int index, int urgent, Stream** out) {
   return guarded([&] {
     const c10::impl::VirtualGuardImpl guard(c10::kCUDA);
-    *out = new Stream{guard.getStreamFromGlobalPool(card(index), false)};
+    *out = new Stream{guard.getStreamFromGlobalPool(card(index), /*isHighPriority=*/urgent != 0)};
   });
 }
 

@@ -148,7 +148,7 @@ unsafe extern "C" {
     pub fn trommel_reducer_finish(reduced: *mut Reduced) -> *mut c_char;
     pub fn trommel_reducer_seconds(reduced: *mut Reduced, all: *mut c_double, after: *mut c_double) -> *mut c_char;
     pub fn trommel_reducer_free(reduced: *mut Reduced);
-    pub fn trommel_stream_new(index: c_int, out: *mut *mut Stream) -> *mut c_char;
+    pub fn trommel_stream_new(index: c_int, urgent: c_int, out: *mut *mut Stream) -> *mut c_char;
     pub fn trommel_stream_current(index: c_int, out: *mut *mut Stream) -> *mut c_char;
     pub fn trommel_stream_free(stream: *mut Stream);
     pub fn trommel_stream_synchronize(stream: *const Stream) -> *mut c_char;

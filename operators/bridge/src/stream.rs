@@ -48,9 +48,21 @@ impl Stream {
     /// # Errors
     /// What libtorch refuses.
     pub fn new(device: Device) -> Result<Self, BridgeError> {
+        Self::of_pool(device, false)
+    }
+
+    /// The same for many small kernels, each of which would otherwise wait for the large ones that were sent to other streams before it.
+    ///
+    /// # Errors
+    /// What libtorch refuses.
+    pub fn urgent(device: Device) -> Result<Self, BridgeError> {
+        Self::of_pool(device, true)
+    }
+
+    fn of_pool(device: Device, urgent: bool) -> Result<Self, BridgeError> {
         Self::made("stream", device, |index, out| {
             // SAFETY: the place outlives the call.
-            unsafe { ffi::trommel_stream_new(index, out) }
+            unsafe { ffi::trommel_stream_new(index, c_int::from(urgent), out) }
         })
     }
 
@@ -310,6 +322,7 @@ mod tests {
         }
         for error in [
             Stream::new(Device::Cuda(0)).unwrap_err(),
+            Stream::urgent(Device::Cuda(0)).unwrap_err(),
             Stream::current(Device::Cuda(0)).unwrap_err(),
             Event::new(Device::Cuda(0)).unwrap_err(),
             pinned(&[1], Kind::Uint8, Device::Cuda(0)).unwrap_err(),

@@ -174,8 +174,7 @@ impl Cuda {
             (module, functions)
         };
         let (upload, landing) = (Pinned::new(room.upload)?, Pinned::new(room.download)?);
-        let stream =
-            driver::stream::create(driver::stream::StreamKind::NonBlocking).map_err(failed("cuStreamCreate"))?;
+        let stream = urgent_stream()?;
         let done = driver::event::create(CUevent_flags::CU_EVENT_BLOCKING_SYNC).map_err(failed("cuEventCreate"))?;
         // SAFETY: what lies in the arena is only read after it was written.
         let arena = unsafe { driver::malloc_sync(room.arena as usize) }.map_err(failed("cuMemAlloc"))?;
@@ -186,6 +185,17 @@ impl Cuda {
         // SAFETY: the event and the stream live.
         unsafe { finish(self.stream, self.done) }
     }
+}
+
+/// A stream whose small kernels go before those that wait on others: an embedder's take long, and pictures are what it waits for.
+fn urgent_stream() -> Result<CUstream, CardError> {
+    let mut stream = std::ptr::null_mut();
+    let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+    // SAFETY: the place is writable. The driver takes the nearest priority that a card has; the smallest number goes first.
+    unsafe { sys::cuStreamCreateWithPriority(&raw mut stream, flags, i32::MIN) }
+        .result()
+        .map_err(failed("cuStreamCreateWithPriority"))?;
+    Ok(stream)
 }
 
 /// Waits for what is on a stream.
