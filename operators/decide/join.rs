@@ -231,13 +231,16 @@ impl Joiner {
     }
 
     /// How many of `waiting` samples the next call is to take, at most, while `out` calls are on their way to `threads` threads; 0: none before
-    /// one of these has come back. A call of a few samples takes a device about as long as one of many: while another is out, they wait.
+    /// one of these has come back. A call of a few samples takes a device about as long as one of many: while another is out, they wait, and what
+    /// waits is not divided among the threads that are free.
     #[must_use]
     pub fn call_rows(&self, waiting: usize, out: usize, threads: usize) -> usize {
         let (kernel, free, most) = (self.kernel(), threads.saturating_sub(out), self.most_rows());
         let worth = kernel.worth_rows().min(most);
-        let waits = out > 0 && waiting < worth && kernel.portions_at_once().is_some();
-        if free == 0 || waits { 0 } else { waiting.div_ceil(free).clamp(worth, most) }
+        let on_device = kernel.portions_at_once().is_some();
+        let waits = out > 0 && waiting < worth && on_device;
+        let share = if on_device { waiting } else { waiting.div_ceil(free.max(1)) };
+        if free == 0 || waits { 0 } else { share.clamp(worth, most) }
     }
 
     /// Who multiplies now.

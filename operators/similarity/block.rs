@@ -67,7 +67,9 @@ impl<'a> Block<'a> {
         let all = self.points;
         let asked = || all.parts.iter().enumerate().filter(|(at, _)| self.portion.needs[*at].any());
         let width: i64 = asked().map(|(_, part)| part.columns()).sum();
-        let values = Tensor::f_empty([self.rows(), width], (Kind::Float, all.device))?;
+        // Of one size however few the rows are: libtorch has kept the last block for it, where one that is larger than all before is the driver's to give.
+        let most = self.rows().max(all.portion_rows() as i64);
+        let values = Tensor::f_empty([most, width], (Kind::Float, all.device))?.f_narrow(0, 0, self.rows())?;
         let rows = all.rows(self.portion.vectors)?;
         let mut tables: Vec<Option<Table>> = all.parts.iter().map(|_| None).collect();
         let mut place = 0;
@@ -182,24 +184,22 @@ impl<'a> Block<'a> {
         sums.map_or(Ok(()), |sums| sums.show(self, at, first, groups, sink))
     }
 
-    /// Some rows, ascending, of some columns or all; what lies between them and is not wanted is left out at the end.
-    fn some(&self, rows: &[usize], columns: impl Fn(&Tensor) -> Result<Tensor, TchError>) -> Result<Tensor, TchError> {
-        let (first, last) = (rows[0] as i64, rows[rows.len() - 1] as i64);
-        let between = columns(&self.values.f_narrow(0, first, last - first + 1)?)?;
-        if between.size()[0] as usize == rows.len() {
-            return Ok(between);
-        }
-        let places: Vec<i64> = rows.iter().map(|&row| row as i64 - first).collect();
-        between.f_index_select(0, &self.indices(&places)?)
+    /// Some rows, ascending.
+    fn some(&self, rows: &[usize]) -> Result<SomeRows, TchError> {
+        let (first, last) = (rows[0], rows[rows.len() - 1]);
+        let between = self.values.f_narrow(0, first as i64, (last - first + 1) as i64)?;
+        let places: Vec<i64> = rows.iter().map(|&row| (row - first) as i64).collect();
+        let wanted = (rows.len() <= last - first).then(|| self.indices(&places)).transpose()?;
+        Ok(SomeRows { between, wanted })
     }
 
     fn tops_of_columns(&self, rows: &[usize]) -> Result<Vec<f32>, TchError> {
         let width = self.values.size()[1];
         let step = (self.points.limits.slab as i64 / rows.len() as i64).max(1);
-        let mut tops = Vec::new();
+        let (some, mut tops) = (self.some(rows)?, Vec::new());
         for start in (0..width).step_by(step as usize) {
-            let some = self.some(rows, |values| values.f_narrow(1, start, step.min(width - start)))?;
-            tops.push(some.f_amax([0i64], false)?);
+            let slab = some.of(|values| values.f_narrow(1, start, step.min(width - start)))?;
+            tops.push(slab.f_amax([0i64], false)?);
         }
         floats(&Tensor::f_cat(&tops, 0)?)
     }
@@ -208,7 +208,7 @@ impl<'a> Block<'a> {
     fn reaching_columns(&self, rows: &[usize], wanted: &[(i64, f32)]) -> Result<Vec<(usize, usize)>, TchError> {
         let (columns, floors): (Vec<i64>, Vec<f32>) = wanted.iter().copied().unzip();
         let columns = self.indices(&columns)?;
-        let values = self.some(rows, |values| values.f_index_select(1, &columns))?;
+        let values = self.some(rows)?.of(|values| values.f_index_select(1, &columns))?;
         let floors = Tensor::f_from_slice(&floors)?.f_to_device(self.points.device)?;
         let found = integers(&places(&values.f_ge_tensor(&floors)?)?)?;
         Ok(found.into_iter().map(|it| (rows[it as usize / wanted.len()], it as usize % wanted.len())).collect())
@@ -295,6 +295,25 @@ impl Drop for Block<'_> {
         (self.values, self.tables) = (Tensor::new(), Vec::new());
         if let Some(lane) = self.lane.take() {
             self.points.give_back(lane);
+        }
+    }
+}
+
+/// Some rows of a block.
+struct SomeRows {
+    /// f32\[from the first to the last, columns\].
+    between: Tensor,
+    /// i64: which of these they are, where they are not all of them.
+    wanted: Option<Tensor>,
+}
+
+impl SomeRows {
+    /// Their values of some columns or all; what lies between them and is not wanted is left out at the end.
+    fn of(&self, columns: impl Fn(&Tensor) -> Result<Tensor, TchError>) -> Result<Tensor, TchError> {
+        let values = columns(&self.between)?;
+        match &self.wanted {
+            Some(wanted) => values.f_index_select(0, wanted),
+            None => Ok(values),
         }
     }
 }

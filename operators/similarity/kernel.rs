@@ -133,7 +133,7 @@ impl Kernel for DeviceKernel {
     }
 
     fn portion_rows(&self) -> usize {
-        self.points.limits.portion_rows(self.points.parts.iter().map(|part| part.columns() as usize).sum())
+        self.points.portion_rows()
     }
 
     fn worth_rows(&self) -> usize {

@@ -194,6 +194,11 @@ impl DevicePoints {
         Tensor::f_from_slice(&narrow)?.f_reshape([CHUNK as i64, part.chunks])?.f_to_device(self.device)
     }
 
+    /// Most rows of a portion.
+    pub fn portion_rows(&self) -> usize {
+        self.limits.portion_rows(self.parts.iter().map(|part| part.columns() as usize).sum())
+    }
+
     /// A lane of one's own, once there is one.
     pub fn lane(&self) -> Lane {
         self.idle.take()

@@ -255,8 +255,20 @@ fn few_samples_wait_for_a_call_that_a_device_has() {
     let device = on_device(&benchmarks, -1);
     assert_eq!((device.call_rows(1, 0, 4), device.call_rows(23, 0, 4)), (24, 24), "with nothing out, at once");
     assert_eq!((device.call_rows(1, 1, 4), device.call_rows(23, 3, 4)), (0, 0));
-    assert_eq!((device.call_rows(24, 1, 4), device.call_rows(300, 1, 4)), (24, 100));
+    let most = device.most_rows();
+    assert_eq!(
+        (device.call_rows(24, 1, 4), device.call_rows(100, 1, 4)),
+        (24, 100),
+        "all that wait, though more threads are free"
+    );
+    assert_eq!((device.call_rows(2 * most, 0, 4), device.call_rows(2 * most, 3, 4)), (most, most));
     assert_eq!(device.call_rows(300, 4, 4), 0, "no thread is free");
     let processor = Joiner::new(benchmarks, JoinConfig::default()).unwrap();
     assert!((1..4).all(|out| processor.call_rows(1, out, 4) > 0));
+    let worth = processor.call_rows(1, 0, 4);
+    assert_eq!(
+        (processor.call_rows(4 * worth, 0, 4), processor.call_rows(4 * worth, 2, 4)),
+        (worth, 2 * worth),
+        "a share"
+    );
 }
