@@ -100,6 +100,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_bench_on_a_card_knows_how_many_shards_may_be_open() {
+        let told = format!("    args.open_shards = {MOST_OPEN_SHARDS}\n");
+        assert!(include_str!("../benches/gpu/run.py").contains(&told), "{told}");
+    }
+
+    #[test]
     fn a_card_has_as_many_shards_open_as_memory_and_plan_allow() {
         let points =
             LedgerMemory { vector_bytes: 1280, score_bytes: 96, points: 167_000, calls: 2, lane_shards: LANE_SHARDS };
