@@ -37,6 +37,7 @@ mod sample_views;
 mod scratch;
 mod tiff;
 pub mod view;
+pub mod view_buffers;
 
 pub use scratch::Scratch;
 

@@ -30,6 +30,7 @@ use trommel_columnar::canonical::canonicalise_into;
 use trommel_core::causes::Causes;
 use trommel_core::sample::Reason;
 use trommel_dataflow::batch::Batched;
+use trommel_decode::view_buffers;
 use trommel_model::ModelError;
 use trommel_model::error::Op;
 
@@ -209,6 +210,7 @@ impl Batched<Vec<u8>, Result<Vec<f16>, Reason>> for Slots {
     fn submit(&mut self, views: Vec<Vec<u8>>) {
         // A libtorch that refuses a batch of the agreed shape is no property of a sample: the service fails.
         self.send(&views).unwrap_or_else(|error| std::panic::panic_any(Causes(&error).to_string()));
+        view_buffers::recycle(views);
     }
 
     fn is_done(&mut self) -> bool {

@@ -18,6 +18,7 @@ use trommel_core::hash::mix;
 use trommel_core::sample::Reason;
 use trommel_core::stop::Stop;
 use trommel_dataflow::batch::{BatchConfig, BatchOffload, BatchService, Batched};
+use trommel_decode::view_buffers::{self, SetAside};
 use trommel_model::ModelError;
 use trommel_model::clip::ClipConfig;
 use trommel_model::error::Op;
@@ -51,6 +52,26 @@ fn mirror(batch: usize, depth: usize) -> Slots {
 
 fn view(number: u64) -> Vec<u8> {
     (0..VIEW as u64).map(|i| (mix(number * VIEW as u64 + i) >> 40) as u8).collect()
+}
+
+/// What a batch was copied from serves the next views, where there is memory set aside for that.
+#[test]
+fn buffers_of_views_come_back() {
+    // Of a size that no other test has.
+    let (side, views) = (5, 75);
+    let shape = Shape { batch: 2, size: side, dim: views, device: Device::Cpu, threads: 1 };
+    let mut slots = Slots::new(Box::new(Mirror(shape)), 1).unwrap();
+    let mut submit = |value: u8| {
+        let view = vec![value; views];
+        let place = view.as_ptr();
+        slots.submit(vec![view]);
+        slots.collect();
+        place
+    };
+    let _room = SetAside::new(1 << 30);
+    let place = submit(1);
+    let copy = view_buffers::copied(&vec![2; views]);
+    assert_eq!((copy.as_ptr(), copy), (place, vec![2; views]));
 }
 
 /// Batches of random lengths, sent and received in random turns.

@@ -15,12 +15,14 @@ use bytes::Bytes;
 
 use super::CardError;
 use super::layout::{Launch, Layout, Plane, Room, lay_out};
-use super::plan::Prepared;
+use super::plan::{Prepared, Sampling};
 use crate::sample_views::Views;
+use crate::view_buffers;
 
 /// A picture and where its planes go.
 pub(super) struct Job<'a> {
     pub stream: &'a Bytes,
+    pub sampling: Sampling,
     pub planes: &'a [Plane],
 }
 
@@ -72,6 +74,11 @@ impl<E: Engine> Lane<E> {
         Self { engine, failed: None, spent: None }
     }
 
+    /// Whether its engine has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Waits for the engine after each step from here on, and notes how long it took.
     pub fn measure(&mut self) {
         self.spent = Some(Spent::default());
@@ -95,7 +102,7 @@ impl<E: Engine> Lane<E> {
             match self.group(group) {
                 Ok(views) => answers.extend(views),
                 Err(error) => {
-                    tracing::warn!("{error}; pictures are decoded on the CPU from here on");
+                    tracing::warn!("{error}; what is left of its pictures is decoded on the CPU");
                     self.failed = Some(error);
                 }
             }
@@ -119,7 +126,9 @@ impl<E: Engine> Lane<E> {
         let (first, start) = (layout.download.start, Instant::now());
         let bytes = self.engine.download(layout.download)?;
         let landed = Instant::now();
-        let part = |range: &Range<u64>| bytes[(range.start - first) as usize..(range.end - first) as usize].to_vec();
+        let part = |range: &Range<u64>| {
+            view_buffers::copied(&bytes[(range.start - first) as usize..(range.end - first) as usize])
+        };
         let views = |views: &[Option<Range<u64>>; 2]| {
             let [embed, train] = views.each_ref().map(|view| view.as_ref().map(part));
             Views { embed, train }
@@ -147,7 +156,7 @@ impl<E: Engine> Lane<E> {
         let jobs: Vec<Job<'_>> = pictures
             .iter()
             .zip(&layout.planes)
-            .map(|(picture, planes)| Job { stream: picture.stream(), planes })
+            .map(|(picture, planes)| Job { stream: picture.stream(), sampling: picture.sampling(), planes })
             .collect();
         let decoded = self.engine.decode(&jobs)?;
         note(&mut self.engine, |spent| &mut spent.decode)?;

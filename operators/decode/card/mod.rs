@@ -13,13 +13,14 @@
 //! What holds:
 //! 1. A sample's views are the same whoever decodes it: before a card is used, pictures of each chroma sampling go both ways (`probe`),
 //!    and what differs, or what the card refuses, is the CPU's.
-//! 2. A card that fails in the middle of a run loses nothing: its pictures go to the CPU.
+//! 2. A card that fails in the middle of a run loses nothing: its pictures go to the CPU. A lane gets one more engine; one that fails again is
+//!    passed over.
 //! 3. Memory on the card and pinned memory are bounded ([`planned`]), whatever the pictures' sizes.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use trommel_core::credit::Credit;
 use trommel_core::stop::Stop;
@@ -28,6 +29,7 @@ use trommel_dataflow::batch::{BatchConfig, BatchService};
 use crate::Decoder;
 use crate::sample_views::{DecodeConfig, Views};
 use crate::view::view_bytes;
+use crate::view_buffers::SetAside;
 
 pub mod compare;
 mod cuda;
@@ -129,7 +131,8 @@ pub fn planned(config: &DecodeConfig, lanes: usize) -> Planned {
     let (room, lanes) = (room(config), lanes as u64);
     Planned {
         card_bytes: lanes * (room.arena + NVJPEG_CARD_BYTES),
-        host_bytes: lanes * (room.upload + room.download + NVJPEG_HOST_BYTES),
+        // Beside a group's views as they land, as many that were read and are kept for the next ones.
+        host_bytes: lanes * (room.upload + 2 * room.download + NVJPEG_HOST_BYTES),
     }
 }
 
@@ -168,6 +171,9 @@ pub struct CardDecoder {
     room: Room,
     counts: Arc<DecodeCounters>,
     next: Arc<AtomicUsize>,
+    /// Lanes that decode no more.
+    ended: Arc<[AtomicBool]>,
+    _views: Arc<SetAside>,
 }
 
 /// A card that was compared with the CPU and takes part.
@@ -207,7 +213,7 @@ impl OpenCard {
     /// No memory for them.
     pub fn start(&self, credit: &Credit, stop: &Stop) -> Result<CardDecoder, CardError> {
         let (device, lanes, room) = (self.device.clone(), self.lanes, self.room);
-        let decoder = CardDecoder::start(lanes, room, self.takes.clone(), (credit, stop), move || lane(&device, room));
+        let decoder = CardDecoder::start(lanes, room, self.takes.clone(), (credit, stop), move |_| lane(&device, room));
         for lane in &decoder.lanes {
             lane.ready().map_err(|fault| CardError::Driver { what: "starting a lane", why: fault.message })?;
         }
@@ -221,23 +227,40 @@ impl CardDecoder {
         room: Room,
         takes: Vec<Sampling>,
         (credit, stop): (&Credit, &Stop),
-        make: impl Fn() -> Result<Lane<E>, CardError> + Clone + Send + 'static,
+        make: impl Fn(usize) -> Result<Lane<E>, CardError> + Clone + Send + 'static,
     ) -> Self {
+        let ended: Arc<[AtomicBool]> = (0..lanes).map(|_| AtomicBool::new(false)).collect();
         let service = |number: usize| {
             // A card that fails is no reason to end a run: the CPU decodes.
             let name = format!("decode on card {number}");
             let gather = BatchConfig { batch: GROUP, fatal: false, ..BatchConfig::named(&name) };
-            let make = make.clone();
+            let (make, ended) = (make.clone(), ended.clone());
             BatchService::spawn(gather, credit.clone(), stop.clone(), move || {
-                let mut lane = make()?;
+                let (mut lane, mut more) = (Some(make(number)?), Some(make));
                 Ok::<_, CardError>(move |pictures: Vec<Arc<Prepared>>| {
                     let pictures: Vec<&Prepared> = pictures.iter().map(Arc::as_ref).collect();
-                    lane.views(&pictures)
+                    let Some(sound) = &mut lane else { return vec![None; pictures.len()] };
+                    let views = sound.views(&pictures);
+                    if sound.has_failed() {
+                        // Its memory goes before another takes as much.
+                        drop(lane.take());
+                        let another = more.take().map(|make| make(number));
+                        lane = another.and_then(|made| made.inspect_err(|error| tracing::warn!("{error}")).ok());
+                        if lane.is_none() {
+                            tracing::warn!(
+                                "{name} has ended: its pictures are for the other lanes, or the CPU's where there are none"
+                            );
+                            ended[number].store(true, Ordering::Relaxed);
+                        }
+                    }
+                    views
                 })
             })
         };
         Self {
             lanes: (0..lanes).map(service).collect(),
+            ended: ended.clone(),
+            _views: Arc::new(SetAside::new(lanes as u64 * room.download)),
             takes: takes.into(),
             room,
             counts: Arc::default(),
@@ -261,9 +284,12 @@ impl CardDecoder {
         &self.lanes
     }
 
-    /// A lane's number for each picture in turn.
-    pub(crate) fn next_lane(&self) -> usize {
-        self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len().max(1)
+    /// The number of a lane that decodes, for each picture in turn; `None` where all have ended.
+    pub(crate) fn next_lane(&self) -> Option<usize> {
+        let decoding = || (0..self.lanes.len()).filter(|&lane| !self.ended[lane].load(Ordering::Relaxed));
+        let (turn, count) = (self.next.fetch_add(1, Ordering::Relaxed), decoding().count());
+        // One that ends meanwhile still answers.
+        decoding().nth(turn.checked_rem(count)?).or_else(|| decoding().next())
     }
 
     /// Whether the card takes a picture that may be decoded on one.

@@ -2,6 +2,7 @@
 //!
 //! The declarations follow `nvjpeg.h` of CUDA 12 and 13.
 
+use std::cmp::Reverse;
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ptr;
 use std::sync::OnceLock;
@@ -165,7 +166,7 @@ impl Decoder {
         stream: *mut c_void,
         finish: impl FnMut() -> Result<(), CardError>,
     ) -> Result<Vec<bool>, CardError> {
-        let taken: Vec<usize> = (0..jobs.len()).filter(|&at| self.takes(&jobs[at])).collect();
+        let taken = largest_first(jobs, (0..jobs.len()).filter(|&at| self.takes(&jobs[at])));
         let mut decoded = vec![false; jobs.len()];
         let batch = |at: &[usize]| {
             // A failed batch leaves the state to be initialised anew.
@@ -209,6 +210,15 @@ impl Decoder {
     }
 }
 
+/// Places of the pictures `taken`, as they are handed over: those of one sampling together, and the largest first, so that no engine begins with one
+/// of them when the others are done. nvImageCodec orders its batches so.
+fn largest_first(jobs: &[Job<'_>], taken: impl Iterator<Item = usize>) -> Vec<usize> {
+    let area = |at: &usize| jobs[*at].planes.first().map(|plane| u64::from(plane.width) * u64::from(plane.height));
+    let mut order: Vec<usize> = taken.collect();
+    order.sort_by_key(|at| Reverse((jobs[*at].sampling, area(at))));
+    order
+}
+
 fn image(job: &Job<'_>, arena: u64) -> Image {
     let mut image = Image { channel: [ptr::null_mut(); 4], pitch: [0; 4] };
     for (at, plane) in job.planes.iter().enumerate() {
@@ -232,5 +242,37 @@ impl Drop for Decoder {
                 (self.api.destroy)(self.handle);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::layout::Plane;
+    use super::super::plan::Sampling;
+    use super::{Job, largest_first};
+
+    #[test]
+    fn a_batch_is_every_picture_once_by_sampling_and_size() {
+        let stream = Bytes::new();
+        let sides = [
+            (Sampling::S420, 8, 8),
+            (Sampling::S444, 4, 9),
+            (Sampling::S420, 64, 2),
+            (Sampling::S444, 5, 9),
+            (Sampling::S420, 8, 8),
+        ];
+        let planes = sides.map(|(_, width, height)| [Plane { offset: 0, pitch: 64, width, height }]);
+        let jobs: Vec<Job<'_>> = (sides.iter().zip(&planes))
+            .map(|(&(sampling, ..), planes)| Job { stream: &stream, sampling, planes })
+            .collect();
+        let order = largest_first(&jobs, 0..5);
+        let by_sampling = |of: Sampling| order.iter().copied().filter(|&at| sides[at].0 == of).collect::<Vec<_>>();
+        assert_eq!((by_sampling(Sampling::S444), by_sampling(Sampling::S420)), (vec![3, 1], vec![2, 0, 4]));
+        assert!(
+            order.is_sorted_by_key(|&at| sides[at].0) || order.is_sorted_by_key(|&at| std::cmp::Reverse(sides[at].0))
+        );
+        assert_eq!(largest_first(&jobs, [4, 1, 0].into_iter()).len(), 3, "the refused ones are left out");
     }
 }

@@ -40,11 +40,12 @@ impl CardDecoder {
     /// Prepares a sample for the card, or decodes it here.
     fn choose(&self, sample: Sample<Encoded>, config: &DecodeConfig) -> Chosen {
         let Encoded { image, .. } = &sample.payload;
-        match self.prepare(image, config, &sample) {
-            Ok(prepared) => {
+        let prepared = self.prepare(image, config, &sample);
+        match prepared.and_then(|prepared| Ok((prepared, self.next_lane().ok_or(OnCpu::Refused)?))) {
+            Ok((prepared, lane)) => {
                 let stream = prepared.stream().clone();
                 let sample = sample.map(|encoded| Encoded { image: stream, ..encoded });
-                Chosen::Card { sample: Box::new(sample), prepared, lane: self.next_lane() }
+                Chosen::Card { sample: Box::new(sample), prepared, lane }
             }
             Err(why) => {
                 self.count(Some(why));

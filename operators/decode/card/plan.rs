@@ -85,7 +85,7 @@ pub enum OnCpu {
     Sampling,
     /// More pixels than the card has room for.
     Large,
-    /// The card's decoder refused it.
+    /// The card's decoder refused it, or has ended.
     Refused,
 }
 

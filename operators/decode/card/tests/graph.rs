@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use timely::dataflow::operators::capture::Extract;
@@ -56,14 +57,12 @@ fn outcomes(card: Option<CardDecoder>) -> BTreeMap<u32, (Vec<Option<Vec<u8>>>, S
     by_index
 }
 
-fn card(fails_after: Option<usize>) -> CardDecoder {
+fn card(fails_after: impl Fn(usize) -> Option<usize> + Clone + Send + 'static) -> CardDecoder {
     let stop = Stop::new();
     let credit = Credit::new(CreditConfig { budget_bytes: 1 << 20, lanes: 1, quantum_bytes: 1 }, stop.clone());
-    let make = move || {
-        if fails_after == Some(0) {
-            return Err(CardError::Missing { library: "stand-in", why: "it is asked to fail".into() });
-        }
-        Ok(Lane::new(StandIn::new(ROOM, Planes::Grey).failing(fails_after)))
+    let make = move |number| match fails_after(number) {
+        Some(0) => Err(CardError::Missing { library: "stand-in", why: "it is asked to fail".into() }),
+        after => Ok(Lane::new(StandIn::new(ROOM, Planes::Grey).failing(after))),
     };
     CardDecoder::start(2, ROOM, vec![Sampling::Grey, Sampling::S420], (&credit, &stop), make)
 }
@@ -73,7 +72,7 @@ fn samples_come_out_as_without_a_card() {
     let expected = outcomes(None);
     assert_eq!(expected.len(), 60);
     for fails_after in [None, Some(0), Some(1)] {
-        let card = card(fails_after);
+        let card = card(move |_| fails_after);
         assert_eq!(outcomes(Some(card.clone())), expected, "{fails_after:?}");
         let counts = card.decoded_by();
         assert_eq!(counts.card + counts.cpu, 60);
@@ -86,4 +85,27 @@ fn samples_come_out_as_without_a_card() {
             Some(_) => assert_eq!(counts.card + counts.cpu_because["refused_by_card"], 30),
         }
     }
+}
+
+/// Lane 0 fails in its first group, and so does the engine that it gets in place of the first: what comes later is lane 1's, and then nobody's.
+#[test]
+fn a_lane_that_fails_twice_gets_no_more_pictures() {
+    let engines = Arc::new(AtomicUsize::new(0));
+    let made = engines.clone();
+    let card = card(move |number| {
+        made.fetch_add(usize::from(number == 0), Ordering::Relaxed);
+        // One group comes out of each.
+        (number == 0).then_some(1)
+    });
+    let expected = outcomes(None);
+    let turns = |card: &CardDecoder| [(); 4].map(|()| card.next_lane());
+    assert_eq!(turns(&card), [Some(0), Some(1), Some(0), Some(1)]);
+    for _ in 0..4 {
+        assert_eq!(outcomes(Some(card.clone())), expected);
+    }
+    assert_eq!((turns(&card), engines.load(Ordering::Relaxed)), ([Some(1); 4], 2));
+    card.ended[1].store(true, Ordering::Relaxed);
+    assert_eq!(turns(&card), [None; 4]);
+    let before = card.decoded_by().card;
+    assert_eq!((outcomes(Some(card.clone())), card.decoded_by().card), (expected, before));
 }

@@ -10,6 +10,7 @@ use mozjpeg_sys as _; // links the functions below
 use super::super::CardError;
 use super::super::lane::{Engine, Job};
 use super::super::layout::{Launch, Plane, Room};
+use super::super::plan::Sampling;
 use crate::{Limits, decode_rgb};
 
 /// Where planes come from.
@@ -145,7 +146,8 @@ pub fn is_whole(jpeg: &[u8]) -> bool {
     let plane = |at: u64| Plane { offset: at << 20, pitch: 1024, width: 1024, height: 1024 };
     let planes = [plane(0), plane(1), plane(2)];
     let stream = bytes::Bytes::copy_from_slice(jpeg);
-    decode_planes(&Job { stream: &stream, planes: &planes }, &mut vec![0; 3 << 20])
+    let job = Job { stream: &stream, sampling: Sampling::S444, planes: &planes };
+    decode_planes(&job, &mut vec![0; 3 << 20])
 }
 
 /// Encodes RGB, u8\[height, width, 3\], in 4:4:4, 4:2:2, 4:2:0, grey, 4:4:0 or 4:1:1, by their numbers in turbojpeg.
