@@ -135,6 +135,17 @@ impl Aside {
         unreachable!("one of so many names is free")
     }
 
+    /// Brings its bytes to the disk. Who has several files to show does it with all of them before the first has its name.
+    ///
+    /// # Errors
+    /// What the file system says; a folder that bears the name.
+    pub fn make_ready(&self) -> io::Result<()> {
+        if self.path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        self.file.sync_all()
+    }
+
     /// Brings its bytes to the disk, then gives it its name, in place of what stood there, then brings that to the disk.
     ///
     /// # Errors

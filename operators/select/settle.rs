@@ -29,8 +29,18 @@ impl Unnamed {
     /// # Errors
     /// What cannot be written, or not be told apart in a file.
     pub fn of(sinks: Vec<Box<dyn Sink>>, head: SplitHead) -> Result<Self, SelectError> {
-        let files = sinks.into_iter().map(|sink| sink.finish(&head)).collect::<Result<_, _>>()?;
-        Ok(Self { head, files })
+        let files = sinks.into_iter().map(|sink| sink.finish(&head)).collect::<Result<Vec<_>, _>>()?;
+        Self { head, files: Vec::new() }.with(files)
+    }
+
+    /// The same with more files, such as tables that stand beside the split.
+    ///
+    /// # Errors
+    /// A file that does not come to the disk, or whose name a folder bears.
+    pub fn with(mut self, files: Vec<Whole>) -> Result<Self, SelectError> {
+        files.iter().try_for_each(Whole::make_ready)?;
+        self.files.extend(files);
+        Ok(self)
     }
 
     /// Gives the files their names, in place of what an earlier split has there. Its head, by now of no split, is gone; the new one, which is given

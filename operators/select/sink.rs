@@ -71,9 +71,18 @@ pub struct Whole {
 
 impl Whole {
     /// A table, which says itself what it is.
-    pub(crate) fn table(path: PathBuf, out: BufWriter<Aside>) -> Result<Self, SelectError> {
+    ///
+    /// # Errors
+    /// Rows that cannot be written.
+    pub fn table(path: PathBuf, out: BufWriter<Aside>) -> Result<Self, SelectError> {
         let file = out.into_inner().map_err(|error| SelectError::at(&path)(error.into_error()))?;
         Ok(Self { file: Some((path, file)), ..Self::default() })
+    }
+
+    /// Makes sure that the file can have its name.
+    pub(crate) fn make_ready(&self) -> Result<(), SelectError> {
+        let ready = |(path, file): &(PathBuf, Aside)| file.make_ready().map_err(SelectError::at(path));
+        self.file.as_ref().map_or(Ok(()), ready)
     }
 
     /// Gives the file its name, where there is one.

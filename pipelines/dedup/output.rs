@@ -20,7 +20,7 @@ use trommel_dedup::neighbours::Apart;
 use trommel_dedup::scan::Suppressed;
 use trommel_select::head::{KeysHash, SplitHead};
 use trommel_select::settle::Unnamed;
-use trommel_select::split::{DUPLICATES, Kept, SAMPLES, Sink, head_path, write_head};
+use trommel_select::split::{DUPLICATES, Kept, SAMPLES, Sink, Whole, head_path, write_head};
 
 use super::spooled;
 use crate::error::PipelineError;
@@ -60,7 +60,7 @@ pub(super) fn tables(split: &Path) -> [PathBuf; 2] {
     [DUPLICATES, SAMPLES].map(|ending| split.with_extension(ending))
 }
 
-/// A table that is seen when it is whole.
+/// A table that is seen when it is whole, and all others are.
 struct Table {
     path: PathBuf,
     writer: TableWriter<BufWriter<Aside>>,
@@ -93,12 +93,11 @@ impl Table {
         self.writer.write(&std::mem::replace(&mut self.columns, empty)).map_err(PipelineError::failed)
     }
 
-    fn finish(mut self, rule: &str) -> Result<(), PipelineError> {
+    fn finish(mut self, rule: &str) -> Result<Whole, PipelineError> {
         self.group()?;
         let metadata = vec![("rule".to_owned(), rule.to_owned())];
         let out = self.writer.finish_with(metadata).map_err(PipelineError::failed)?;
-        let file = out.into_inner().map_err(|error| PipelineError::at(&self.path)(error.into_error()))?;
-        file.commit().map_err(PipelineError::at(&self.path))
+        Whole::table(self.path, out).map_err(failed)
     }
 }
 
@@ -195,8 +194,9 @@ pub(super) fn write(
     }
     let head = head(counted, hash.finish());
     sinks.iter_mut().for_each(|sink| sink.run_has(&mut found.shards.iter().map(String::as_str)));
-    let (head, remarks) = Unnamed::of(sinks, head).and_then(Unnamed::settle).map_err(failed)?;
-    [duplicates, samples].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
+    let tables = [duplicates, samples].into_iter().flatten().map(|table| table.finish(&head.rule));
+    let tables = tables.collect::<Result<Vec<_>, _>>()?;
+    let (head, remarks) = Unnamed::of(sinks, head).and_then(|files| files.with(tables)?.settle()).map_err(failed)?;
     split.map_or(Ok(()), |split| write_head(&head_path(split), &head).map_err(failed))?;
     Ok((head, remarks))
 }
