@@ -41,7 +41,7 @@ pub use again::{Again, again};
 use job::{Job, ScanOutcome};
 use output::Found;
 pub use rule::{ClusterRule, DedupRule, PREFIX, order};
-use source::{Reading, Set};
+use source::{Facts, Reading, Set};
 
 /// All pairs are compared without asking up to this many operations: `n^2 d` of them, a million rows of 640 elements being 6.4e14.
 pub const MOST_UNASKED_OPERATIONS: f64 = 1e15;
@@ -122,8 +122,11 @@ pub struct DedupReport {
     pub files: Vec<String>,
     /// Remarks for people on these.
     pub remarks: Vec<String>,
-    /// What was lost, or passed over.
+    /// What was lost of the set, or passed over.
     pub notices: Notices,
+    /// The same of the other sets: copies of it may be among those that stay.
+    #[serde(skip_serializing_if = "Notices::is_empty")]
+    pub others_notices: Notices,
 }
 
 /// What became of the k-means.
@@ -184,10 +187,6 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
     let Searched { set, other, outcome, .. } = found;
     files.extend(output::tables(&split));
     files.push(head_path(&split));
-    let mut notices = set.facts.notices;
-    if let Some(other) = &other {
-        notices.merge(&other.facts.notices);
-    }
     let (pairs_compared, dim) = (work.compared(), set.vectors.dim());
     Ok(DedupReport {
         mode: config.mode(),
@@ -205,12 +204,13 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
         clusters: outcome.clusters_report(config),
         recall: outcome.recall,
         others: other.as_ref().map(|other| other.vectors.len() as u64),
+        others_notices: other.map(|other| other.unseen(&config.against)).unwrap_or_default(),
         train_num_samples: head.trainable(),
         rule: head.rule,
         keys_sha256: head.keys_sha256,
         files: files.iter().map(|file| file.display().to_string()).collect(),
         remarks,
-        notices,
+        notices: set.facts.notices,
     })
 }
 
@@ -254,7 +254,7 @@ impl Searched {
             })
             .transpose()?;
         let identity = identity(config, &set, other.as_ref())?;
-        let reading = set.facts.reading.clone().unwrap_or_default();
+        let reading = set.facts.reading.clone();
         let benchmarks = other.as_ref().map(|other| other.described(&config.against)).into_iter().collect();
         fits(&RunFacts { identity: identity.clone(), benchmarks, reading })?;
         let outcome = Job { config, set: &set, other: other.as_ref(), budget, say, work }.run(&pool)?;
@@ -286,7 +286,7 @@ impl Searched {
             ties: TIES.into(),
             identity: self.identity.clone(),
             benchmarks: other.as_ref().map(|other| other.described(&config.against)).into_iter().collect(),
-            reading: facts.reading.clone().unwrap_or_default(),
+            reading: facts.reading.clone(),
             columns: Default::default(),
             inputs: Some(config.inputs.len() as u64),
             shards: set.names.shards(),
@@ -350,5 +350,15 @@ impl Set {
     fn described(&self, arguments: &[String]) -> Value {
         let (points, dim) = (self.vectors.len(), self.vectors.dim());
         json!({ "name": arguments.join(" "), "points": points, "dim": dim, "sha256": self.sha256 })
+    }
+
+    /// What of a set that another one was compared with took no part in that.
+    fn unseen(self, arguments: &[String]) -> Notices {
+        let Facts { mut notices, rejected, taken_down, .. } = self.facts;
+        let text = "samples of the other set that could not be judged: nothing was compared with them";
+        notices.loss("others_rejected", text, arguments.join(" "), rejected, rejected);
+        let text = "samples of the other set that are taken down: nothing was compared with them";
+        notices.note("others_taken_down", text, arguments.join(" "), taken_down);
+        notices
     }
 }

@@ -131,7 +131,7 @@ impl<'a> RunSetup<'a> {
             Some(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?)
         };
         let rule = parsed.as_ref().map_or_else(|| KEEP_ALL.into(), ToString::to_string);
-        let reading = stored.reading()?;
+        let reading = StoredEmbeddings::reading(std::slice::from_ref(&stored))?;
         let setup = Self { config, stored: Arc::new(stored), identity, benchmarks, rule, verdict, joiner, reading };
         Ok(setup.with_wider_join())
     }

@@ -127,18 +127,18 @@ impl StoredEmbeddings {
         found.finish()
     }
 
-    /// How the samples were read that the embeddings are of, as the runs that made them say; empty where any file does not come from a run.
+    /// How the samples were read that the embeddings of all `sets` are of, as the runs that made them say; empty where any file does not come from
+    /// a run.
     ///
     /// # Errors
     /// Runs that read in different ways: an index would not mean the same in all of them.
-    pub fn reading(&self) -> Result<BTreeMap<String, Value>, PipelineError> {
-        if self.sources.iter().any(|source| source.of_run.is_none()) {
-            return Ok(BTreeMap::new());
-        }
-        let mut readings = self.ledgers.iter().map(|ledger| (ledger.root(), RunFacts::of(ledger).reading));
+    pub fn reading(sets: &[Self]) -> Result<BTreeMap<String, Value>, PipelineError> {
+        let ledgers = sets.iter().flat_map(|set| &set.ledgers);
+        let mut readings = ledgers.map(|ledger| (ledger.root(), RunFacts::of(ledger).reading));
         let Some((first, reading)) = readings.next() else { return Ok(BTreeMap::new()) };
+        let are_all_of_runs = sets.iter().flat_map(|set| &set.sources).all(|source| source.of_run.is_some());
         match readings.find(|(_, other)| *other != reading) {
-            None => Ok(reading),
+            None => Ok(if are_all_of_runs { reading } else { BTreeMap::new() }),
             Some((root, other)) => Err(PipelineError::usage(format!(
                 "{} and {} read their samples in different ways: {} and {}",
                 first.display(),

@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::members::append;
 use common::{MODEL, World, peer, run, stderr};
 use half::f16;
 use serde_json::Value;
@@ -209,6 +210,73 @@ fn a_set_beside_another_one() {
     assert!(stderr(&refused).contains("weights v") && stderr(&refused).contains("weights w"), "{}", stderr(&refused));
 }
 
+/// Files that cannot all have their names have none of them, and what an earlier split left stays.
+#[test]
+fn all_or_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = write(&folder.path().join("set"), &ROWS, "w");
+    let out = folder.path().join("out");
+    let dedup = ["dedup", &set, "--above", "0.999", "-o", &out.display().to_string()];
+    let standing = || {
+        let entries = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (std::fs::read(&path).ok(), path)).collect::<BTreeSet<_>>()
+    };
+    for name in ["dedup.samples.parquet", "dedup.duplicates.parquet", "dedup.parquet"] {
+        let in_the_way = out.join(name);
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        let said = stderr(&run(1, &dedup));
+        assert!(said.contains(name), "{said}");
+        assert_eq!(standing(), BTreeSet::from([(None, in_the_way.clone())]));
+        std::fs::remove_dir(&in_the_way).unwrap();
+        run(0, &dedup);
+        std::fs::remove_file(&in_the_way).unwrap();
+        std::fs::create_dir(&in_the_way).unwrap();
+        let before = standing();
+        run(1, &[&dedup[..], &["--greedy"]].concat());
+        assert!(standing() == before && before.len() == 4, "{name}");
+        std::fs::remove_dir_all(&out).unwrap();
+    }
+}
+
+/// Whoever could not be embedded was compared with nobody: a set is not clean of those of another one, and how many there are is said.
+#[test]
+fn who_could_not_be_embedded_is_told() {
+    let world = World::shared();
+    let (broken, embedded, out) = (world.path("broken.tar"), world.path("dedup-broken"), world.path("dedup-clean"));
+    let mut tar = tar::Builder::new(std::fs::File::create(&broken).unwrap());
+    (0..10).for_each(|at| append(&mut tar, format!("{at}.jpg"), b"no picture"));
+    tar.finish().unwrap();
+    let whole = world.path("data/shards/00000.tar");
+    let model = ["-o", &embedded, "--model", MODEL, "--random-init", "1", "--max-rejects", "100"];
+    run(0, &[&["embed", &whole, &broken][..], &model].concat());
+    let photo = world.path("embedded/photo");
+    let against = ["dedup", &photo, "--against", &embedded, "--above", "0.99", "-o", &out];
+    let said = stderr(&run(4, &against));
+    for line in [
+        "samples of the other set that could not be judged: nothing was compared with them: 10, 10 samples lost",
+        "of --against: of 58 samples 0 were rejected and 10 lost",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let report = json(&[&against[..], &["--max-rejects", "20"]].concat());
+    let lost = &report["others_notices"]["others_rejected"]["count"];
+    assert_eq!((&report["others"], lost, &report["rejected"]), (&48.into(), &10.into(), &0.into()));
+    let said = stderr(&run(0, &["dedup", &embedded, "--above", "0.99", "-o", &out]));
+    assert!(said.contains("10 could not be judged and 0 are taken down: they are in no split"), "{said}");
+    // How a run reads samples is no word on those of a file.
+    let reading = || {
+        let head: Value = serde_json::from_slice(&std::fs::read(format!("{out}/dedup.split.json")).unwrap()).unwrap();
+        head["reading"].as_object().map_or(0, |reading| reading.len())
+    };
+    assert!(reading() > 0);
+    let plain = world.path("dedup-plain.arrow");
+    std::fs::copy(format!("{photo}/embeddings.arrow"), &plain).unwrap();
+    for inputs in [[&plain, &embedded], [&embedded, &plain]] {
+        run(0, &["dedup", inputs[0], inputs[1], "--above", "0.99", "-o", &out]);
+        assert_eq!(reading(), 0);
+    }
+}
+
 /// A run folder: its shards' names and places, and captions as its ledger knows them; the split is one that `stream` and `train` read.
 #[test]
 fn a_run_of_embed() {
@@ -364,10 +432,22 @@ fn what_is_taken_down_takes_no_part() {
     // What was decided of the epoch before is not taken over.
     let said = stderr(&run(2, &prune));
     assert!(said.contains("embeddings_sha256"), "{said}");
-    let after = json(&dedup);
+    let after = run(0, &[&dedup[..], &["--json"]].concat());
+    let said = stderr(&after);
+    let after = json_of(&after);
     let of = |report: &Value, name: &str| report[name].as_u64().unwrap();
     assert!(of(&after, "taken_down") > 0 && of(&before, "taken_down") == 0, "{after}");
     assert_eq!(of(&after, "samples") + of(&after, "taken_down"), of(&before, "samples"));
+    let taken_down = of(&after, "taken_down");
+    assert!(
+        said.contains(&format!("0 could not be judged and {taken_down} are taken down: they are in no split")),
+        "{said}"
+    );
+    // Nor are copies of them found in another set, which is told.
+    let (test, clean) = (world.path("embedded/photo"), world.path("dedup-taken-clean"));
+    let report = json(&["dedup", &test, "--against", &epoch, "--above", "0.99", "-o", &clean]);
+    let told = &report["others_notices"]["others_taken_down"];
+    assert_eq!((&told["count"], &told["loss"]), (&taken_down.into(), &false.into()));
     assert!(pairs(Path::new(&out)).iter().all(|(key, because)| key != by && because != by));
     assert!(!texts(&Path::new(&out).join("dedup.parquet"), "key").contains(by));
     // What is taken down outside a split stands for nothing of its own.

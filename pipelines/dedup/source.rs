@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_columnar::source::{EmbeddingBatch, EmbeddingReader};
@@ -18,7 +18,6 @@ use trommel_dedup::spool::{Filling, Spool};
 use trommel_ledger::read::Ledger;
 use trommel_select::membership::{Kept, Membership, Picker};
 use trommel_select::met::Met;
-use trommel_select::select::RunFacts;
 use trommel_shard::plan::{PlanOptions, named};
 use trommel_shard::store::Local;
 
@@ -52,8 +51,8 @@ pub(super) struct Facts {
     pub outside: u64,
     /// What tells the split from others.
     pub of: Option<String>,
-    /// How the inputs' own runs read samples, where they are runs, and read alike.
-    pub reading: Option<BTreeMap<String, Value>>,
+    /// How the inputs' own runs read samples, where all of them are runs.
+    pub reading: BTreeMap<String, Value>,
     pub notices: Notices,
 }
 
@@ -94,8 +93,10 @@ struct Gathering {
 /// Reads the inputs, one after the other: each is `[NAME=]EMB`, see [`StoredEmbeddings`].
 pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, PipelineError> {
     let mut all: Option<(Gathering, usize, Option<Identity>)> = None;
-    for argument in inputs {
-        let found = StoredEmbeddings::find(std::slice::from_ref(argument))?;
+    let sets = inputs.iter().map(|argument| StoredEmbeddings::find(std::slice::from_ref(argument)));
+    let sets = sets.collect::<Result<Vec<_>, _>>()?;
+    let read_as = StoredEmbeddings::reading(&sets)?;
+    for (argument, found) in inputs.iter().zip(&sets) {
         let (gathering, dim, identity) = match &mut all {
             None => {
                 let gathering = Gathering {
@@ -103,7 +104,7 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
                     naming: Naming::begin(reading.folder).map_err(spooled)?,
                     ranks: Vec::new(),
                     hash: Sha256::new(),
-                    facts: Facts::default(),
+                    facts: Facts { reading: read_as.clone(), ..Facts::default() },
                     shards: BTreeSet::new(),
                     last_shard: String::new(),
                     kept: None,
@@ -125,7 +126,7 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
                 show(identity)
             )));
         }
-        gathering.input(argument, &found, reading)?;
+        gathering.input(argument, found, reading)?;
     }
     let (mut gathering, _, identity) = all.ok_or_else(|| PipelineError::usage("no embeddings were given"))?;
     let unmet = reading.split.map_or(Ok(0), |split| gathering.unmet(split))?;
@@ -150,7 +151,6 @@ impl Gathering {
         for shard in &found.plan.shards {
             let run = found.run_of(shard.ordinal);
             if let Some((ledger, ordinal)) = run {
-                self.run(argument, ledger)?;
                 self.shards.insert(shard.name.clone());
                 self.facts.rejected += ledger.shards().get(&ordinal).map_or(0, |(_, line)| line.counts.rejected);
             }
@@ -168,22 +168,6 @@ impl Gathering {
             }
         }
         Ok(())
-    }
-
-    /// How a run reads samples: all runs of a set the same way.
-    fn run(&mut self, argument: &str, ledger: &Ledger) -> Result<(), PipelineError> {
-        let reading = RunFacts::of(ledger).reading;
-        match &self.facts.reading {
-            Some(other) if *other != reading => Err(PipelineError::usage(format!(
-                "{argument} was read in another way than the input before it: {} and {}",
-                json!(reading),
-                json!(other)
-            ))),
-            _ => {
-                self.facts.reading = Some(reading);
-                Ok(())
-            }
-        }
     }
 
     fn batch(

@@ -1,7 +1,7 @@
 //! How a command ended, as an exit status and one line.
 
 use trommel_core::notices::Notices;
-use trommel_core::text::percent;
+use trommel_core::text::{percent, thousands};
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::{ErrorKind, PipelineError};
 
@@ -101,6 +101,12 @@ impl Read<'_> {
 /// with the result.
 pub fn tell_threads(threads: &Threads) {
     say(threads.to_string());
+}
+
+/// How many samples no rule has seen, in words.
+pub fn in_no_split(rejected: u64, taken_down: u64) -> String {
+    let [rejected, taken_down] = [rejected, taken_down].map(thousands);
+    format!("{rejected} could not be judged and {taken_down} are taken down: they are in no split")
 }
 
 /// Says what is remarkable about a split: a line each, on stderr.

@@ -16,7 +16,7 @@ use trommel_pipelines::select::Format;
 use super::{note_seed, print_json};
 use crate::args::{Output, share_in_percent, threads_or_cores};
 use crate::beside::Beside;
-use crate::outcome::{Done, Outcome, Read, tell, tell_remarks, tell_threads};
+use crate::outcome::{Done, Outcome, Read, in_no_split, tell, tell_remarks, tell_threads};
 use crate::say::say;
 
 /// Flags that exclude clusters. What requires clusters must conflict with them too: clap asks for no flag that conflicts with one that is given.
@@ -129,10 +129,12 @@ pub fn run(args: &DedupArgs, given: &[String]) -> Outcome {
     tell_threads(&Threads::of(config.threads));
     told(&report);
     tell(&report.notices);
+    tell(&report.others_notices);
     print_json(args.output.json, &report)?;
-    let samples = report.samples + report.rejected + report.taken_down;
-    let too_many_rejects =
-        Read { rejected: 0, samples, shards: 0, notices: &report.notices }.too_many(args.max_rejects);
+    let too_many = |samples, notices| Read { rejected: 0, samples, shards: 0, notices }.too_many(args.max_rejects);
+    // Each set by itself: a large one must not hide what is lost of a small one.
+    let too_many_rejects = too_many(report.samples + report.rejected + report.taken_down, &report.notices)
+        .or_else(|| Some(format!("of --against: {}", too_many(report.others?, &report.others_notices)?)));
     Ok(Done { too_many_rejects, ..Done::default() })
 }
 
@@ -183,6 +185,9 @@ fn told(report: &DedupReport) {
         thousands(report.pairs_compared),
         duration(report.seconds)
     ));
+    if report.rejected + report.taken_down > 0 {
+        say(format!("  {}", in_no_split(report.rejected, report.taken_down)));
+    }
     if report.outside > 0 {
         say(format!("  {} more are not in the given split", thousands(report.outside)));
     }

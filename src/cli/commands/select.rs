@@ -15,7 +15,7 @@ use trommel_pipelines::select::{
 
 use super::{note_seed, print_json};
 use crate::args::{self, Output, threads_or_cores};
-use crate::outcome::{Done, Outcome, tell, tell_remarks, tell_threads};
+use crate::outcome::{Done, Outcome, in_no_split, tell, tell_remarks, tell_threads};
 use crate::say::say;
 
 /// `trommel select`.
@@ -99,11 +99,7 @@ pub fn run(args: &SelectArgs, given: &[String]) -> Outcome {
         how_to_train(split, &report).iter().for_each(|line| say(format!("  {line}")));
     }
     let (judged, shards) = (thousands(report.judged), thousands(report.shards));
-    say(format!(
-        "{judged} samples of {shards} shards took part; {} could not be judged and {} are taken down: they are in no split",
-        thousands(report.rejected),
-        thousands(report.taken_down)
-    ));
+    say(format!("{judged} samples of {shards} shards took part; {}", in_no_split(report.rejected, report.taken_down)));
     if !report.without.is_empty() {
         say(format!("left out by name: {}", report.without.join(", ")));
     }
