@@ -3,7 +3,7 @@
 //! | a path | its files |
 //! |---|---|
 //! | `X.arrow`, `X.npy`, `X.npz` | itself, and the table of its keys where clip-retrieval or DataComp has it |
-//! | a folder with `embeddings.arrow` | that file |
+//! | a folder with `embeddings.arrow` | that file; none but a run's own parts and exports may lie beside it |
 //! | clip-retrieval's folder, or its `img_emb/` | `img_emb/img_emb_{i}.npy`, each with `metadata/metadata_{i}.parquet` |
 //! | a run's folder, or its `embeddings/` | `embeddings/<ordinal>.<incarnation>.arrow`, the first incarnation of each |
 //! | DataComp's folder | `{shard}.npz`, each with `{shard}.parquet` |
@@ -176,20 +176,27 @@ fn of_file(path: &Path, array: Option<&str>) -> Result<Piece, ColumnarError> {
 
 fn in_folder(path: &Path, array: Option<&str>) -> Result<Vec<Piece>, ColumnarError> {
     let single = path.join(FILE_NAME);
-    if single.is_file() {
-        return Ok(vec![Piece::Ipc(single)]);
-    }
     let vectors = numbered(&path.join("img_emb"), "npy")?;
+    let parts = numbered(&path.join("embeddings"), "arrow")?;
+    let kinds = ["npy", "npz", "arrow"].map(|kind| numbered(path, kind).map(|files| (kind, files)));
+    let mut kinds = kinds.into_iter().collect::<Result<Vec<_>, _>>()?;
+    if single.is_file() {
+        let loose = kinds.into_iter().flat_map(|(_, files)| files).filter(|file| *file != single);
+        let others: Vec<PathBuf> = loose.chain(vectors).collect();
+        // What a run has exported is the same set as its parts.
+        return if others.is_empty() || !parts.is_empty() {
+            Ok(vec![Piece::Ipc(single)])
+        } else {
+            mixed(path, 1, FILE_NAME, &others, "other files of embeddings")
+        };
+    }
     if !vectors.is_empty() {
         return npy_pieces(vectors, Some(path));
     }
-    let parts = numbered(&path.join("embeddings"), "arrow")?;
     if !parts.is_empty() {
         return Ok(first_incarnations(parts).into_iter().map(Piece::Ipc).collect());
     }
     // Files that stand for themselves: one that strayed in must not decide what the others are.
-    let kinds = ["npy", "npz", "arrow"].map(|kind| numbered(path, kind).map(|files| (kind, files)));
-    let mut kinds = kinds.into_iter().collect::<Result<Vec<_>, _>>()?;
     kinds.retain(|(_, files)| !files.is_empty());
     if let [(many_kind, many), (few_kind, few), ..] = kinds.as_slice() {
         return mixed(path, many.len(), &format!(".{many_kind} files"), few, &format!(".{few_kind} files"));

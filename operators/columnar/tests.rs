@@ -331,6 +331,16 @@ fn clip_retrieval_trees() {
     let (stray, among) = (unpadded.join("mean.npy"), unpadded.join("img_emb/mean.npy"));
     std::fs::copy(unpadded.join("img_emb/img_emb_0.npy"), &stray).unwrap();
     assert_eq!(EmbeddingSet::open(&unpadded).unwrap().keys, expected, "img_emb/ is what is meant");
+    // One file for all would hide them, but where a run has exported both.
+    let one = unpadded.join(FILE_NAME);
+    std::fs::write(&one, b"").unwrap();
+    let error = crate::pieces::pieces(&unpadded).unwrap_err().to_string();
+    assert!(error.contains("1 embeddings.arrow and 6 other files of embeddings (first: mean.npy)"), "{error}");
+    std::fs::create_dir(unpadded.join("embeddings")).unwrap();
+    std::fs::write(unpadded.join("embeddings/0.0.arrow"), b"").unwrap();
+    assert_eq!(crate::pieces::pieces(&unpadded).unwrap(), [crate::pieces::Piece::Ipc(one.clone())]);
+    std::fs::remove_dir_all(unpadded.join("embeddings")).unwrap();
+    std::fs::remove_file(&one).unwrap();
     std::fs::rename(&stray, &among).unwrap();
     let error = EmbeddingSet::open(&unpadded.join("img_emb")).err().unwrap().to_string();
     assert!(error.contains("5 img_emb files and 1 other .npy files (first: mean.npy)"), "{error}");
