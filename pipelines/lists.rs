@@ -176,12 +176,24 @@ fn are_rows(names: &[String]) -> bool {
     names.len() > 1 && (counts_from(0) || counts_from(1) || columns.iter().all(is_synset))
 }
 
-/// The words of a list of keys or paths, of which there may be none; in lines a `#` at the start begins a comment. Numbers of a JSON
-/// list are words too, as uids are.
+/// The words of a list of paths, of which there may be none; in lines a `#` at the start begins a comment. Numbers of a JSON list are words too,
+/// as uids are.
 ///
 /// # Errors
 /// A file that cannot be read or holds something else: a table, a program, JSON that is no list of words.
 pub fn words(path: &Path, what: &str) -> Result<Vec<String>, PipelineError> {
+    words_but(path, what, |line| line.starts_with('#'))
+}
+
+/// The same of keys, which may begin with a `#` themselves: there a blank must follow where it begins a comment.
+///
+/// # Errors
+/// As [`words`].
+pub fn keys(path: &Path) -> Result<Vec<String>, PipelineError> {
+    words_but(path, "key", |line| line.split_whitespace().next() == Some("#"))
+}
+
+fn words_but(path: &Path, what: &str, is_comment: impl Fn(&str) -> bool) -> Result<Vec<String>, PipelineError> {
     let text = text(path, what)?;
     // `[0-9].ta[r]` and `{train,val}` begin and end like JSON, and are none.
     let whole = text.trim();
@@ -189,7 +201,7 @@ pub fn words(path: &Path, what: &str) -> Result<Vec<String>, PipelineError> {
     if encloses && (whole.contains('"') || serde_json::from_str::<IgnoredAny>(whole).is_ok()) {
         return json(path, &text, what);
     }
-    let lines = lines(path, &text).filter(|(_, line)| !line.starts_with('#'));
+    let lines = lines(path, &text).filter(|(_, line)| !is_comment(line));
     let word = |(place, line): (String, String)| {
         let is_code = matches!(line.as_str(), "(" | ")" | "]" | "{" | "}" | "],") || line.ends_with(['[', '(', '{']);
         let is_json = ["[\"", "{\"", "[{", "[["].iter().any(|start| line.starts_with(start));

@@ -28,10 +28,12 @@ fn both_places_and_json_are_read() {
 
 #[test]
 fn keys_are_read_from_lines_and_json_and_nothing_else_is() {
-    let keys: fn(&Path) -> Result<Vec<String>, PipelineError> = |path| words(path, "key");
     let wanted: Result<Vec<String>, String> = Ok(vec!["00001".into(), "a.tar/b".into(), "http://x/?q=[1]".into()]);
     assert_eq!(read("# asked for\n00001\n\n  a.tar/b \r\nhttp://x/?q=[1]", keys), wanted);
     assert_eq!(read("\u{feff}[\"00001\",\n \"a.tar/b\", \"http://x/?q=[1]\"]\n", keys), wanted);
+    // A key may begin with what begins a comment elsewhere.
+    assert_eq!(read("#\n#1\n # 2\n#\t3\n##\n", keys).unwrap(), ["#1", "##"]);
+    assert_eq!(read("#1\n0.tar\n#\n", |path| words(path, "shard")).unwrap(), ["0.tar"]);
     assert_eq!(read("[12, \"0034\"]", keys).unwrap(), ["12", "0034"]);
     assert_eq!((read("", keys).unwrap(), read("[]", keys).unwrap()), (vec![], vec![]));
     assert_eq!(read("[0-9].tar\n{10..19}.tar\n", keys).unwrap(), ["[0-9].tar", "{10..19}.tar"]);

@@ -20,7 +20,7 @@ use super::settling::{Settling, stamp};
 use trommel_pipelines::benchmarks::{NamedPath, and_benchmarks, is_pictures, load};
 use trommel_pipelines::decision::BenchmarkConfig;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::lists::words;
+use trommel_pipelines::lists::keys;
 use trommel_pipelines::one_model::one_model;
 
 /// What the command line and its file say.
@@ -141,7 +141,7 @@ impl InputFiles {
             let words = match held {
                 Some((_, words)) => words.clone(),
                 None => {
-                    let read = self.settling.whole(path, || words(path, "key"));
+                    let read = self.settling.whole(path, || keys(path));
                     let (stamp, words) = read.map_err(|error| error.within("--takedown"))?;
                     let words = Arc::new(words.into_iter().collect::<BTreeSet<_>>());
                     self.takedowns.insert(path.clone(), (stamp, words.clone()));
@@ -200,7 +200,7 @@ mod tests {
     fn splits_and_takedowns_follow_their_files() {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("list");
-        std::fs::write(&list, "# asked for\nk1\n  00000.tar/k2 \n\n").unwrap();
+        std::fs::write(&list, "# asked for\n#\nk1\n  00000.tar/k2 \n\n").unwrap();
         let mut wanted = Wanted { takedowns: vec![list.clone()], ..Wanted::default() };
         wanted.splits.insert("a".into(), "drop-above:0.5".into());
         let mut files = InputFiles::default();
@@ -219,11 +219,11 @@ mod tests {
         let count;
         (inputs, count) = follow(&wanted, &inputs);
         assert_eq!((inputs.taken_keys.len(), inputs.splits.len(), count), (2, 1, 2));
-        std::fs::write(&list, "k1\nk3 \nk4").unwrap();
+        std::fs::write(&list, "k1\nk3 \n#4\n#\ta note").unwrap();
         wanted.splits.insert("a".into(), "drop-from:0.5".into());
         let (after, count) = follow(&wanted, &inputs);
         let keys: Vec<&str> = after.taken_keys.iter().map(String::as_str).collect();
-        assert_eq!((keys, count), (vec!["k1", "k3", "k4"], 3));
+        assert_eq!((keys, count), (vec!["#4", "k1", "k3"], 3));
         assert_eq!(follow(&wanted, &after).1, 0);
         wanted.splits.insert("b".into(), "no such rule".into());
         assert!(InputFiles::default().read(&wanted, None, None).unwrap_err().to_string().contains("split b"));

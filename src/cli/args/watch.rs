@@ -53,7 +53,7 @@ pub struct WatchArgs {
     /// The split that it is fed with [default: the only one]
     #[arg(long, value_name = "NAME", requires = "train", help_heading = "Training")]
     pub train_split: Option<String>,
-    /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line
+    /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line (`# ` begins a comment, `#1` is a key)
     #[arg(long = "takedown", value_name = "FILE", help_heading = "Judging")]
     pub takedowns: Vec<PathBuf>,
     /// Reports of its splits blur pictures until somebody clicks on them
