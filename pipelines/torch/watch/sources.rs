@@ -1,7 +1,8 @@
 //! What is there: the shards under a watch's prefixes, and which of them are complete.
 //!
 //! A prefix is what `prune` takes (folder, glob, braces, path), or a list file of such words. `NAME=` may stand before each.
-//! A list file lies on this machine, and only there changes notify; shards lie in any store.
+//! A list file lies on this machine, and only there changes notify; shards lie in any store, but not in standard input, which nobody can look at
+//! again.
 //! A shard is complete when img2dataset's `_stats.json` lies beside it and is no older, or when it has settled.
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use trommel_shard::store::{EntryKind, FileInfo, Store, Stores, local_path};
 
 use super::list_files::ListFiles;
 use super::settling::{has_settled, nanoseconds};
+use trommel_pipelines::error::PipelineError;
 
 /// Looks at a shard's file; `None` if it cannot be seen.
 pub(super) fn found_at(store: &dyn Store, url: &str) -> Option<Found> {
@@ -32,6 +34,20 @@ fn found(url: &str, looked: FileInfo) -> Found {
 /// The last change, in nanoseconds since 1970; 0 where the store keeps no times.
 fn modified_ns(looked: &FileInfo) -> u64 {
     looked.modified.map_or(0, nanoseconds)
+}
+
+const STDIN_IS_NONE: &str = "`-`: standard input is read once, and a watch looks again and again";
+
+/// Refuses prefixes that nobody can look at.
+///
+/// # Errors
+/// Standard input.
+pub(super) fn check(prefixes: &[String], store: &dyn Store) -> Result<(), PipelineError> {
+    let list = |prefix| named(prefix, store, PlanOptions::default().max_shards).1;
+    match prefixes.iter().flat_map(|prefix| list(prefix).split("::")).any(|item| item == STDIN) {
+        true => Err(PipelineError::usage(STDIN_IS_NONE)),
+        false => Ok(()),
+    }
 }
 
 struct Sighting {
@@ -114,9 +130,11 @@ impl Sources {
                     }
                     continue;
                 }
-                if shard.url != STDIN {
-                    seen.shards.push((shard.name, found(&shard.url, looked)));
+                if shard.url == STDIN {
+                    seen.troubles.push(STDIN_IS_NONE.into());
+                    continue;
                 }
+                seen.shards.push((shard.name, found(&shard.url, looked)));
             }
         }
         self.settle(&mut seen);
@@ -245,6 +263,14 @@ mod tests {
         .unwrap();
         let seen = Sources::new(vec![text("empty"), text("list")], Stores::default(), Duration::ZERO).look();
         assert_eq!(seen.shards.len(), 1);
+        // Standard input is refused where it is named, and told where a list names it.
+        let stores = Stores::default();
+        for (prefix, fine) in [("-", false), ("a=-", false), ("b::-", false), ("b/-", true), ("a-b", true)] {
+            assert_eq!(check(&[text("b"), prefix.into()], &stores).is_ok(), fine, "{prefix}");
+        }
+        std::fs::write(text("stdin"), format!("{}\n-\n", text("b"))).unwrap();
+        let stdin = Sources::new(vec![text("stdin")], stores, Duration::ZERO).look();
+        assert_eq!((stdin.shards.len(), &stdin.troubles[..]), (1, &[STDIN_IS_NONE.to_owned()][..]));
         std::fs::write(text("json"), serde_json::json!([text("7.tar"), format!("own={}", text("b"))]).to_string())
             .unwrap();
         let named =

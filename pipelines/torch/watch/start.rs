@@ -24,7 +24,7 @@ use super::inputs::{InputFiles, Loaded, Wanted, accepted};
 use super::live::{self, Live};
 use super::pool::Pool;
 use super::publish::Publisher;
-use super::sources::Sources;
+use super::sources::{self, Sources};
 use super::wake::Wake;
 use super::{LiveTraining, WatchConfig, WatchReport};
 use crate::prune_round::Pruner;
@@ -109,6 +109,7 @@ impl<'a> Watch<'a> {
         progress: &'a Arc<Progress>,
     ) -> Result<Self, PipelineError> {
         let stores = &config.judge.reading.stores;
+        sources::check(&config.sources, stores)?;
         let beside = beside_to_come(&config.sources, stores, &reader_config(&config.judge).group)?;
         let _made = OutFolder::make(&config.run).map_err(|error| {
             PipelineError::usage(error).within(format_args!("cannot make {}", config.run.display()))
