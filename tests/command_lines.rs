@@ -129,7 +129,7 @@ fn wrong(Shown { text, is_fragment }: &Shown) -> Option<String> {
         Err(error) if !error.use_stderr() => return None,
         Err(error) => return Some(error.to_string()),
     };
-    if let Some(flag) = parsed.repeated {
+    if let Some(flag) = parsed.repeated.first() {
         return Some(format!("{flag} twice"));
     }
     let rule = |rule: &String| rule.parse::<Rule>().err().map(|error| error.to_string());

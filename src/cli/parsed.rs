@@ -51,14 +51,14 @@ pub struct Parsed<C = Command> {
     pub command: C,
     /// Long names of the flags that stand there, in its `--config` or beside it. A default stands nowhere.
     pub given: Vec<String>,
-    /// The first flag that stands there more than once though its last value alone counts: `--rule <RULE>`.
-    pub repeated: Option<String>,
+    /// The flags that stand there more than once though their last value alone counts: `--rule <RULE>`.
+    pub repeated: Vec<String>,
 }
 
 impl<C> Parsed<C> {
-    /// Says of a flag that stands there more than once which one counts.
+    /// Says of each flag that stands there more than once which one counts.
     pub fn tell_repeated(&self) {
-        if let Some(flag) = &self.repeated {
+        for flag in &self.repeated {
             say(format!("{flag} stands there more than once: the last one counts"));
         }
     }
@@ -78,11 +78,33 @@ impl Parsed {
     }
 }
 
+/// What is wrong with words that nobody has typed as a command line: flag, value and reason, without usage and advice.
+#[must_use]
+pub fn in_a_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+    first.strip_prefix("error: ").map(str::to_owned).unwrap_or(first)
+}
+
 /// What a script's own flags override is no mistake, and must be said: of these words nothing else is passed over.
-fn repeated(cli: &clap::Command, words: &[OsString]) -> Option<String> {
-    let strict = cli.clone().args_override_self(false);
-    let error = strict.try_get_matches_from(words).err().filter(|error| error.kind() == ErrorKind::ArgumentConflict)?;
-    error.get(ContextKind::InvalidArg).map(ToString::to_string)
+fn repeated(cli: &clap::Command, words: &[OsString]) -> Vec<String> {
+    let (mut strict, mut repeated) = (cli.clone().args_override_self(false), Vec::new());
+    // One is named at a time: once it may come again, the next one is.
+    while let Some(flag) = first_repeated(&strict, words).filter(|flag| !repeated.contains(flag)) {
+        let may_repeat = |arg: clap::Arg| {
+            let id = arg.get_id().clone();
+            if arg.to_string() == flag { arg.overrides_with(id) } else { arg }
+        };
+        strict = strict.mut_subcommands(|command| command.mut_args(may_repeat));
+        repeated.push(flag);
+    }
+    repeated
+}
+
+fn first_repeated(strict: &clap::Command, words: &[OsString]) -> Option<String> {
+    let error = strict.clone().try_get_matches_from(words).err()?;
+    let flag = error.get(ContextKind::InvalidArg).filter(|_| error.kind() == ErrorKind::ArgumentConflict)?;
+    Some(flag.to_string())
 }
 
 fn given(cli: &clap::Command, matches: &ArgMatches) -> Vec<String> {
@@ -115,9 +137,13 @@ mod tests {
             Parsed::of(words).unwrap().repeated
         };
         let prune = "trommel prune a.tar --run r --benchmark a=x --benchmark b=y --rule near";
-        assert_eq!(repeated(prune), None);
-        assert_eq!(repeated(&format!("{prune} --rule far:5")).as_deref(), Some("--rule <RULE>"));
-        assert_eq!(repeated(&format!("{prune} --rule=near --json")).as_deref(), Some("--rule <RULE>"));
-        assert_eq!(repeated("trommel embed in -o out --model m -- --model"), None);
+        assert!(repeated(prune).is_empty());
+        assert_eq!(repeated(&format!("{prune} --rule far:5")), ["--rule <RULE>"]);
+        assert_eq!(repeated(&format!("{prune} --rule=near --json")), ["--rule <RULE>"]);
+        assert_eq!(
+            repeated(&format!("{prune} --json --rule=near --seed 1 --seed 2 --json --seed 3")),
+            ["--rule <RULE>", "--seed <SEED>", "--json"]
+        );
+        assert!(repeated("trommel embed in -o out --model m -- --model").is_empty());
     }
 }

@@ -17,7 +17,7 @@ use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Done, Outcome, tell};
-use trommel_cli::parsed::{Cli, Command, Parsed};
+use trommel_cli::parsed::{Cli, Command, Parsed, in_a_line};
 use trommel_cli::say::say;
 use trommel_core::causes::Cause;
 
@@ -92,7 +92,7 @@ pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
         return Err(wrong(format!("`{flag}` is the watch's to say, its trainer does not read it").into()));
     }
     words.extend(["--decisions", ".", "--run"].map(OsString::from).into_iter().chain([run.into()]));
-    match Parsed::of(words).map_err(|error| wrong(error.kind().to_string().into()))?.command {
+    match Parsed::of(words).map_err(|error| wrong(in_a_line(&error).into()))?.command {
         Command::Model(ModelCommand::Train(args)) if args.passes.is_some() => {
             Err(wrong("give steps or samples: a watch has one endless pass".into()))
         }
