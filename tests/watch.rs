@@ -683,11 +683,19 @@ fn wrong_usage_is_one_line() {
     for (recipe, more, words_of_it) in [
         ("model = \"no-such-model\"\nbatch = 8\nsteps = 2\n", &[][..], "--train: model no-such-model"),
         (recipe, &["--memory", "200MiB"][..], "--train: --memory 200.0 MiB"),
+        (&format!("{recipe}pretrained = \"/nowhere.pt\"\n"), &[], "/nowhere.pt"),
+        (&recipe.replace('8', "\"lots\""), &[], "invalid value 'lots' for '--batch <BATCH>': invalid digit"),
+        (&recipe.replace("batch = 8", ""), &[], "required arguments were not provided: --batch <BATCH>"),
+        (&format!("{recipe}samples = 9\n"), &[], "cannot be used with"),
     ] {
         fs::write(&file, recipe).unwrap();
         let train = [&["--train", file.to_str().unwrap()], more].concat();
         refused(&scene.args(&right, &train), words_of_it);
+        assert!(!scene.run().exists(), "{words_of_it}");
     }
+    let stdin = scene.args(&right, &["--once"]).into_iter();
+    let folder = scene.path("in").display().to_string();
+    refused(&stdin.map(|word| if word == folder { "-".into() } else { word }).collect::<Vec<_>>(), "standard input");
     // Pictures where shards are to come, and more of them than shards.
     for name in ["a.png", "b.png"] {
         fs::write(scene.path("in").join(name), b"a picture").unwrap();

@@ -27,6 +27,7 @@ use trommel_core::stop::Stop;
 use trommel_core::wake::{Registration, locked};
 use trommel_dataflow::lanes::Lanes;
 use trommel_dataflow::order::Cursor;
+use trommel_embed::device;
 use trommel_incremental::planner::{Arrived, Feed};
 use trommel_incremental::view::{SplitDecisions, Views};
 use trommel_ledger::decisions::FolderDecisions;
@@ -50,7 +51,7 @@ use crate::train_on::{TrainInputs, check_order, train_on};
 use crate::train_run::Setting as Training;
 use crate::trainer_memory::{Beside, TrainerMemory};
 use crate::trainer_reach::Trained;
-use crate::trainer_setup::size_of;
+use crate::trainer_setup::{initial_model, size_of};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
@@ -98,14 +99,19 @@ fn prepare(
 /// first shards are judged.
 ///
 /// # Errors
-/// A model that is not known, a recipe that contradicts itself, an order that a new trainer cannot have, a budget without room for all.
+/// A model that is not known, weights that are not its own, a recipe that contradicts itself, an order that a new trainer cannot have, a budget
+/// without room for all.
 pub(super) fn prepare_beside(
     run: &TrainRun,
     judge: &JudgeConfig,
     (folder, decisions_bytes): (&Path, u64),
     (together, stop): (&Together, &Stop),
 ) -> Result<RunSetup, PipelineError> {
-    let (judging, _) = prepare(run, judge, decisions_bytes, (together.ranks(), stop))?;
+    let (judging, model) = prepare(run, judge, decisions_bytes, (together.ranks(), stop))?;
+    if run.pretrained.is_some() {
+        let device = device::parse(&judge.machine.device).map_err(PipelineError::usage)?;
+        initial_model(run, &model, device)?;
+    }
     if !has_trained(folder)? {
         let order = run.order.settle(&size_of(run, &judging, LIVE_LANES));
         check_order(run, &judging, &order, together.lanes(order.lanes).len())?;
