@@ -1,16 +1,17 @@
 //! How many samples a pass has, as far as anybody knows before it is read: what the length of a run in passes stands on.
 //!
 //! Asked in this order: a split, or a ledger that has judged all, which nobody contradicts; the user (`--train-num-samples`); the ledger, for shards that are judged; img2dataset's
-//! `00012_stats.json` beside `00012.tar`; open_clip's `sizes.json` or `__len__` beside the shards.
+//! `00012_stats.json` beside `00012.tar`; open_clip's `sizes.json` beside it; its `__len__` for all shards of a folder, where of one of them nobody
+//! else says it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 use trommel_core::causes::Cause;
 use trommel_core::names::STDIN;
 use trommel_ledger::manifest::Merged;
-use trommel_shard::plan::{Plan, ShardRef};
+use trommel_shard::plan::ShardRef;
 use trommel_shard::promised::{STATS_ENDING, promised as stats, unreadable};
 use trommel_shard::store::{Metered, Store, shown};
 
@@ -41,7 +42,7 @@ pub(crate) fn exact(keeps: Option<u64>, judged: &Merged, shards: usize) -> Optio
 /// What the input, or what lies beside it, says of a pass that is not known exactly.
 ///
 /// # Errors
-/// The first shard of which nothing is known, or a file that cannot be what its name says: one line.
+/// A shard of which nothing is known, or a file that cannot be what its name says: one line.
 pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Result<PassCount, PipelineError> {
     let plan = match input {
         Input::Folders(folders) => {
@@ -49,8 +50,12 @@ pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Res
         }
         Input::Shards(plan) => plan,
     };
-    let (mut sources, mut samples, mut sizes) = (BTreeSet::new(), 0u64, Sizes::default());
+    let (mut folders, mut sizes) = (BTreeMap::<_, Folder<'_>>::new(), Sizes::default());
     for shard in &plan.shards {
+        let folder = folders.entry(place(shard).map(|(folder, _)| folder)).or_default();
+        if folder.unknown.is_some() {
+            continue;
+        }
         let known = match judged.committed.get(&shard.ordinal) {
             Some((_, line)) if line.rejected.is_none() => {
                 Some((line.counts.kept + line.counts.dropped + line.counts.rejected, "the ledger"))
@@ -62,20 +67,41 @@ pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Res
                 }
             },
         };
-        let Some((count, source)) = known else { return whole(store, plan, shard) };
+        match known {
+            Some((count, source)) => {
+                folder.samples = folder.samples.saturating_add(count);
+                folder.sources.insert(source);
+            }
+            None => folder.unknown = Some(shard),
+        }
+    }
+    let (mut samples, mut sources) = (0u64, BTreeSet::new());
+    for (place, folder) in folders {
+        let (count, of) = match folder.unknown {
+            None => (folder.samples, folder.sources),
+            Some(shard) => (whole(store, place, shard)?, BTreeSet::from(["__len__"])),
+        };
         samples = samples.saturating_add(count);
-        sources.insert(source);
+        sources.extend(of);
     }
     Ok(PassCount { samples, source: sources.into_iter().collect::<Vec<_>>().join(" and ") })
 }
 
-/// open_clip's `__len__` beside the first shard: a number for all of them.
-fn whole(store: &dyn Store, plan: &Plan, unknown: &ShardRef) -> Result<PassCount, PipelineError> {
-    if let Some(url) = plan.shards.first().and_then(place).map(|(folder, _)| format!("{folder}__len__"))
+/// What is known of a folder's shards one by one.
+#[derive(Default)]
+struct Folder<'a> {
+    samples: u64,
+    sources: BTreeSet<&'static str>,
+    /// The first of which nothing is.
+    unknown: Option<&'a ShardRef>,
+}
+
+/// open_clip's `__len__` of a folder: a number for all shards of it, and for no others.
+fn whole(store: &dyn Store, folder: Option<&str>, unknown: &ShardRef) -> Result<u64, PipelineError> {
+    if let Some(url) = folder.map(|folder| format!("{folder}__len__"))
         && let Some(text) = read(store, &url)?
     {
-        let samples = text.trim().parse::<u64>().map_err(|_| no_count(&url, "holds no number"))?;
-        return Ok(PassCount { samples, source: "__len__".into() });
+        return text.trim().parse::<u64>().map_err(|_| no_count(&url, "holds no number"));
     }
     let beside = match unreadable(store, &unknown.url) {
         Some(why) => format!("{why}, and no sizes.json or __len__ lies beside it"),
@@ -140,6 +166,7 @@ fn read(store: &dyn Store, url: &str) -> Result<Option<String>, PipelineError> {
 mod tests {
     use std::sync::Arc;
 
+    use trommel_shard::plan::Plan;
     use trommel_shard::store::Stores;
     use trommel_shard::store::memory::Memory;
 
@@ -174,10 +201,16 @@ mod tests {
             counted.map(|it| format!("{} by {}", it.samples, it.source)).map_err(|it| it.line())
         };
         assert!(said().unwrap_err().contains("of shard mem://pool/0.tar nobody says it"));
+        // What a folder says is no word on the shards of another one.
         memory.put("mem://pool/__len__", "77\n");
-        assert_eq!(said(), Ok("77 by __len__".into()));
+        assert!(said().unwrap_err().contains("of shard mem://pool/b/1.tar nobody says it"));
+        memory.put("mem://pool/b/1_stats.json", r#"{"successes": 5}"#);
+        assert_eq!(said(), Ok("82 by __len__ and _stats.json".into()));
+        memory.remove("mem://pool/b/1_stats.json");
+        memory.put("mem://pool/b/__len__", "3");
+        assert_eq!(said(), Ok("80 by __len__".into()));
         memory.put("mem://pool/0_stats.json", "cut off");
-        assert_eq!(said(), Ok("77 by __len__".into()));
+        assert_eq!(said(), Ok("80 by __len__".into()));
         memory.remove("mem://pool/__len__");
         let unread = "not judged yet, and mem://pool/0_stats.json: expected value at line 1 column 1, and no sizes.json or __len__";
         assert!(said().unwrap_err().contains(unread), "{said:?}", said = said());
@@ -187,6 +220,6 @@ mod tests {
         assert_eq!(said(), Ok("42 by _stats.json and sizes.json".into()));
         memory.remove("mem://pool/b/sizes.json");
         faulty.add("__len__", Fault::FailsAt(1));
-        assert_eq!(said(), Err("mem://pool/__len__: the disk is on fire".into()));
+        assert_eq!(said(), Err("mem://pool/b/__len__: the disk is on fire".into()));
     }
 }
