@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use pyo3::intern;
@@ -27,6 +28,7 @@ use crate::{Notice, STORES, listed};
 pub struct Shard {
     url: Py<PyString>,
     reading: Mutex<Reading>,
+    given: AtomicU64,
 }
 
 #[pymethods]
@@ -45,7 +47,7 @@ impl Shard {
         let reading = py.detach(|| Reading::open(&shard, split));
         raised()?;
         let reading = reading.map_err(of_split)?;
-        Ok(Self { url: PyString::new(py, &url).unbind(), reading: Mutex::new(reading) })
+        Ok(Self { url: PyString::new(py, &url).unbind(), reading: Mutex::new(reading), given: AtomicU64::new(0) })
     }
 
     fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -64,7 +66,13 @@ impl Shard {
         for (extension, data) in original.contents() {
             dict.set_item(extension, PyBytes::new(py, data))?;
         }
+        self.given.fetch_add(1, Ordering::Relaxed);
         Ok(Some(dict))
+    }
+
+    /// Samples that were given so far.
+    fn given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
     }
 
     /// Why the shard failed, if it did, in one word and in one line; and what was found in it.

@@ -78,12 +78,17 @@ impl Split {
         listed(&py.detach(|| run_losses::of_split(&locked(&self.membership))))
     }
 
-    /// Names of a list that no sample had, where it was made to read all shards, and they are read by now.
-    fn absent(&self, py: Python<'_>) -> PyResult<Vec<Notice>> {
+    /// Names of a list that no sample had, where it was made to read all shards, and they are read by now: so many samples were given, and so many
+    /// of the list's names are other shards'.
+    ///
+    /// Raises `ValueError` where more were given than the split keeps.
+    fn absent(&self, py: Python<'_>, given: u64, of_others: u64) -> PyResult<Vec<Notice>> {
         let mut notices = Notices::default();
-        if let Some(met) = &self.met {
-            py.detach(|| locked(met).note(&self.path, &mut notices)).map_err(of_split)?;
-        }
+        py.detach(|| {
+            let unmet = self.met.as_ref().map(|met| locked(met).note(&self.path, &mut notices)).transpose()?;
+            locked(&self.membership).refuse_more(given, of_others + unmet.map_or(0, |unmet| unmet.count))
+        })
+        .map_err(of_split)?;
         Ok(listed(&notices))
     }
 }

@@ -77,8 +77,8 @@ class Samples:
     ) -> None:
         if (rank is None) != (world_size is None):
             raise ValueError("rank and world_size are given together")
-        if rank is not None and world_size is not None and not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} of {world_size}: ranks count from 0")
+        if rank is not None and world_size is not None:
+            _check_rank(rank, world_size, f"rank {rank} of {world_size}")
         if shards is not None and split is not None and run is not None:
             raise ValueError("shards and a split are given: there is nothing left that the run could say")
         self.notices = {}
@@ -86,6 +86,7 @@ class Samples:
         self.count = None
         self._epoch = 0
         self._knows_absent = False
+        self._of_others = 0
         self._unread: set[str] = set()
         self._shuffle, self._seed, self._handler = shuffle, seed, handler
         self._place = None if rank is None or world_size is None else (rank, world_size)
@@ -135,11 +136,13 @@ class Samples:
         if split is not None and self._split is not None and self._split.endswith(".txt"):
             # A list of keys is read once, and not again for each shard.
             split.coverage([shard[1] for shard in shards])
+        given = 0
         for ordinal, name, url, size in shards:
             shard = _trommel.Shard(ordinal, name, url, size, split)
             try:
                 yield from shard
             finally:
+                given += shard.given()
                 word, why, found = shard.end()
                 _add(self.notices, self._untold(name, found))
             if word is not None and not self._goes_on(_ERRORS[word](why)):
@@ -147,7 +150,7 @@ class Samples:
             # Names that seem absent may stand in a shard that could not be read to its end.
             has_read_all = has_read_all and word not in ("unavailable", "changed")
         if split is not None and has_read_all:
-            _add(self.notices, split.absent())
+            _add(self.notices, split.absent(given, self._of_others))
             self._knows_absent = True
         for code, notice in self.notices.items():
             if not notice.loss and before.get(code) != notice:
@@ -179,6 +182,7 @@ class Samples:
         if covered is None:
             return
         self.count, others, first, absent = covered
+        self._of_others = others
         if others and not self.count:
             raise ValueError(
                 f"{split}: none of its {others} samples is of these shards: it names {first} and not {self._shards[0][1]}"
@@ -250,7 +254,8 @@ def samples(
     A sample has ``__key__``, ``__url__`` and its members by their extensions, in webdataset's own reading of names. Where webdataset
     raises for a member that comes twice, a new sample begins, as in open_clip. Whatever is lost or passed over is counted in
     :attr:`Samples.notices` and warned about: shards of which the split keeps nothing too, and keys and uids of a list that no sample has, once
-    one process has read all shards (of several each sees its own, and nobody knows). What a run or a split has lost before, shards that were
+    one process has read all shards (of several each sees its own, and nobody knows); it raises where more samples have had the names of a
+    list than the split keeps. What a run or a split has lost before, shards that were
     gone or rejected and samples that could not be judged, is in :attr:`Samples.run_notices`.
     """
     return Samples(
@@ -266,10 +271,21 @@ def _add(notices: dict[str, Notice], found: list[_Found]) -> None:
         notices[code] = Notice(known.text, *sums)
 
 
+def _check_rank(rank: int, world_size: int, told: str) -> None:
+    if not 0 <= rank < world_size:
+        raise ValueError(f"{told}: ranks count from 0")
+
+
 def _rank() -> tuple[int, int]:
     """This process among those of a training. Torch is asked only where it is there already: without, it has no process group."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        told = f"RANK={os.environ['RANK']} of WORLD_SIZE={os.environ['WORLD_SIZE']} in the environment"
+        try:
+            rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        except ValueError:
+            raise ValueError(f"{told}: these are no whole numbers") from None
+        _check_rank(rank, world_size, told)
+        return rank, world_size
     for name, other in (("RANK", "WORLD_SIZE"), ("WORLD_SIZE", "RANK")):
         if name in os.environ:
             told = f"{name} is set and {other} is not: neither says which process of a training this is"

@@ -117,7 +117,12 @@ def ranks(shards, file):
         warnings.simplefilter("always")
         same(by_key(trommel.samples(shards)), everything)
     assert any("RANK is set and WORLD_SIZE is not" in str(one.message) for one in told), told
-    del os.environ["RANK"]
+    # Nor is a place that no rank has.
+    for rank, world in (("2", "2"), ("-1", "2"), ("0", "0"), ("one", "2")):
+        os.environ.update(RANK=rank, WORLD_SIZE=world)
+        said = raised(ValueError, lambda: list(trommel.samples(shards)))
+        assert f"RANK={rank} of WORLD_SIZE={world}" in said, said
+    del os.environ["RANK"], os.environ["WORLD_SIZE"]
     import torch.distributed as dist
 
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -429,6 +434,10 @@ def lost_before(shards, run, splits):
     data = trommel.samples([shards / "00000.tar", f"again={again}/00000.tar"], split=keys)
     out, said = told(lambda: list(data))
     assert data.notices["repeated_keys"].count == len(out) / 2 > 10, (data.notices, len(out))
+    # Where the split says how many it keeps, there are more.
+    twice = trommel.samples([shards / "00000.tar", f"again={again}/00000.tar"], split=splits / "all.keys")
+    said = raised(ValueError, lambda: list(twice))
+    assert f"{len(out)} samples here have its names, and it keeps {len(out) // 2} of them" in said, said
 
 
 def disk_that_is_gone(shards, scratch):
