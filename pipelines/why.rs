@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 use trommel_core::causes::Causes;
 use trommel_core::escape::escape_controls;
-use trommel_core::sample::Status;
+use trommel_core::sample::{Status, TAKEN_DOWN};
 use trommel_decide::rule::KEEP_ALL;
 use trommel_ledger::read::LedgerRow;
 
@@ -237,6 +237,9 @@ fn because(past: &PastRun, row: &LedgerRow) -> String {
         return fate.reason.as_ref().map_or_else(|| "it could not be judged".into(), ToString::to_string);
     }
     let dropped = fate.status == Status::Dropped;
+    if dropped && fate.reason.as_ref().is_some_and(|reason| reason.code == TAKEN_DOWN) {
+        return "it is on a takedown list, whatever the rule says".into();
+    }
     let names = |counts: bool| {
         let named = past.benchmarks.iter().zip(&fate.scores).enumerate();
         let named =

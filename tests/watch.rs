@@ -188,11 +188,19 @@ fn changed_inputs_end_as_a_batch_run_with_them() {
     let marked = r#"reason: Some(Reason { code: "taken_down", detail: "" })"#;
     let due = differ[0].0.replace("status: Kept", "status: Dropped").replace("reason: None", marked);
     assert_eq!(due, differ[0].1);
+    // Whoever asks hears of the list.
+    let name = format!("{}/{}", kept.shard, kept.fate.info.key);
+    let told = run(0, &["why", &scene.current().join("main").display().to_string(), &name]).stdout;
+    let told = String::from_utf8(told).unwrap();
+    assert!(
+        told.contains("dropped: it is on a takedown list") && !told.contains("over the radius of test points of"),
+        "{told}"
+    );
     // No selection brings it back.
     let (epoch, all) = (scene.current().join("main").display().to_string(), scene.path("all.txt"));
     let into = all.display().to_string();
     run(0, &["select", &epoch, "--rule", "not far:0", "-o", &into]);
-    let (name, listed) = (format!("{}/{}", kept.shard, kept.fate.info.key), fs::read_to_string(&all).unwrap());
+    let listed = fs::read_to_string(&all).unwrap();
     assert!(listed.lines().count() > 100 && !listed.lines().any(|line| line == name), "{name}");
     let line = scene.changes().pop().unwrap();
     assert_eq!((&line["changed_sides"]["main"], &line["epoch"]), (&1.into(), &taken["epoch"]));
