@@ -16,7 +16,7 @@ use trommel_ledger::read::Ledger;
 use trommel_select::SelectError;
 use trommel_select::head::{KeysHash, SplitHead};
 use trommel_select::membership::told::{not_in_split, not_judged, repeated_keys};
-use trommel_select::membership::{Kept, Membership, Picker, file_of};
+use trommel_select::membership::{Kept, Membership, Picker, file_of, split_in};
 use trommel_select::split::{Format, SplitRow, read_head, read_rows};
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::reader::{KnownError, Listed, Members, Named, key_hash};
@@ -46,10 +46,14 @@ impl SplitFile {
     /// A file that is no split, or one whose rows are not those that it tells of.
     pub fn open(path: &Path) -> Result<Self, PipelineError> {
         if path.is_dir() {
+            let file = split_in(path);
             let path = path.display();
-            return Err(PipelineError::usage(format!(
-                "--split {path}: a folder; --decisions {path} takes over what a run decided"
-            )));
+            return Err(PipelineError::usage(match file {
+                Some(file) => {
+                    format!("--split {path}: a folder; give a split that lies in it, such as {}", file.display())
+                }
+                None => format!("--split {path}: a folder; --decisions {path} takes over what a run decided"),
+            }));
         }
         let file = file_of(path).map_err(failed)?;
         let split = match Format::of(&file) {

@@ -214,6 +214,11 @@ fn what_is_no_split_of_these_shards_is_refused() {
     );
     let (judged, lost) = (splits.path("judged"), world.path("data/shards/{00001..00004}.tar"));
     refused("folder", &five(), &["--split", &judged], &["--split", "a folder; --decisions", "takes over"]);
+    let folder_of_splits = Path::new(&near).parent().unwrap().display().to_string();
+    let lies_in_it = ["a folder", "give a split that lies in it, such as", ".parquet"];
+    refused("splits", &five(), &["--split", &folder_of_splits], &lies_in_it);
+    let streamed = stderr(&run(2, &["stream", &five(), "--split", &folder_of_splits]));
+    assert!(lies_in_it.iter().all(|part| streamed.contains(part)), "{streamed}");
     refused(
         "keys",
         &lost,

@@ -24,7 +24,7 @@ pub enum RuleError {
     },
     /// It keeps an exact number, which nobody can know while samples still come.
     #[error(
-        "rule `{rule}` needs a finished ledger: prune first, then `trommel select DIR --rule {rule} -o FILE` and `--split FILE`"
+        "rule `{rule}` needs a finished ledger: prune first, then `trommel select DIR --rule {rule} -o FILE.parquet` and `--split FILE.parquet`"
     )]
     NeedsLedger {
         /// The rule as the user wrote it.

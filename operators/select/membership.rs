@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use trommel_ledger::LedgerError;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 
@@ -104,7 +105,15 @@ impl Membership {
         if path.is_dir() {
             // An epoch of a watch is shown by a link that moves on: one epoch is read to its end.
             let path = std::fs::canonicalize(path).map_err(SelectError::at(path))?;
-            let run = Run::open(&path)?;
+            let run = Run::open(&path).map_err(|error| match (&error, split_in(&path)) {
+                (SelectError::Ledger(LedgerError::NoRun { .. }), Some(file)) => {
+                    let (path, file) = (path.display(), file.display());
+                    SelectError::Input(format!(
+                        "{path}: a folder, and no run's; give a split that lies in it, such as {file}"
+                    ))
+                }
+                _ => error,
+            })?;
             return Ok(Self { path, head: None, source: Source::Run(run) });
         }
         let file = file_of(path)?;
@@ -402,6 +411,14 @@ pub fn file_of(path: &Path) -> Result<PathBuf, SelectError> {
         return Err(SelectError::at(path)(io::ErrorKind::NotFound.into()));
     }
     found.ok_or_else(|| SelectError::Input(format!("{}: the split's rows are not beside it", path.display())))
+}
+
+/// The rows of the first split that lies in a folder.
+#[must_use]
+pub fn split_in(folder: &Path) -> Option<PathBuf> {
+    let files = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let heads = files.filter(|path| path.to_string_lossy().ends_with(".split.json"));
+    file_of(&heads.min()?).ok()
 }
 
 fn no_split(path: &Path) -> SelectError {

@@ -133,7 +133,7 @@ fn refusals_are_one_line_and_name_the_part() {
         (
             "far:10@val",
             "rule `keep-nearest:10@val` needs a finished ledger: prune first, then \
-             `trommel select DIR --rule keep-nearest:10@val -o FILE` and `--split FILE`",
+             `trommel select DIR --rule keep-nearest:10@val -o FILE.parquet` and `--split FILE.parquet`",
         ),
     ] {
         assert_eq!(judge(rule).unwrap_err().to_string(), expected);
