@@ -40,7 +40,7 @@ use super::written::Written;
 pub const KEEP_ALL: &str = "keep-all";
 
 /// On which side of a radius or a threshold an equal similarity falls, as run folders state it.
-pub const TIES: &str = "strict: > drops for drop-over-radius and drop-above, >= for drop-from";
+pub const TIES: &str = "strict: > drops for drop-over-radius and drop-above, >= for drop-from, < for drop-below";
 
 /// Which benchmarks a rule looks at: names in the order written, none repeated; `None` = all of the run.
 pub type BenchmarkNames = Option<Vec<String>>;

@@ -6,7 +6,7 @@ use crate::checked_rule::KnownBenchmark;
 use crate::hash::random_hash;
 use crate::join::Verdict;
 use crate::parse::forms;
-use crate::rule::{Form, Rule};
+use crate::rule::{Form, Rule, TIES};
 use trommel_core::sample::{SampleId, Score};
 
 const NAMES: [&str; 3] = ["val", "sketch", "bare"];
@@ -25,6 +25,8 @@ fn examples(threshold: f64) -> Vec<Rule> {
 fn every_form_is_read_written_and_told() {
     for &form in Form::ALL {
         let simplest = form.example().unwrap();
+        // On which side of it an equal similarity falls is stated.
+        assert_eq!(TIES.contains(form.word()), simplest.policy().condition().is_some(), "{form:?}");
         assert_eq!(simplest.form(), form, "{simplest}");
         assert!(forms(|_| true).contains(form.spelling().0), "{form:?}");
         let unknown = "no such".parse::<Rule>().unwrap_err().to_string();
