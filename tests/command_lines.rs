@@ -99,7 +99,7 @@ fn words(line: &str) -> Vec<String> {
             "R" => all.push("near".into()),
             "N" | "I" | "K" | "P" | "$I" => all.push("1".into()),
             "T" => all.push("0.5".into()),
-            "I/N" => all.push("0/1".into()),
+            "I/N" | "$SLURM_ARRAY_TASK_ID/64" => all.push("0/1".into()),
             "$M" => all.extend(["--model", "m"].map(String::from)),
             _ => all.push(word),
         }

@@ -177,6 +177,7 @@ fn clusters_are_told_of() {
     assert!(recall["pairs_above"].as_u64() >= report["pairs_above"].as_u64());
     let said = stderr(&out);
     assert!(said.contains("k-means, 30 clusters") && said.contains("the clusters have found"), "{said}");
+    assert!(said.contains("compared, those with centres included,"), "{said}");
     for file in ["split.parquet", "split.duplicates.parquet", "split.samples.parquet", "split.split.json"] {
         assert!(folder.path().join(file).exists(), "{file}");
     }

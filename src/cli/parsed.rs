@@ -24,7 +24,8 @@ use crate::say::say;
     args_override_self = true,
     after_help = "\
 Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards unfinished (the same command resumes);
-4 done, but more rejected or lost than --max-rejects."
+4 done, but more rejected or lost than --max-rejects.
+TROMMEL_LOG=warn in the environment shows less of the log on standard error, TROMMEL_LOG=debug more [default: info]."
 )]
 pub struct Cli {
     /// The command with its flags.
@@ -128,6 +129,27 @@ mod tests {
         assert_eq!((args.max_rejects, args.compute.device.as_str()), (5.0, "auto"));
         assert!(Parsed::of(words("trommel eval c")).unwrap_err().use_stderr());
         assert!(!Parsed::of(words("trommel eval --help")).unwrap_err().use_stderr());
+    }
+
+    /// Also where clap knows no rule of it: there the usage is written by hand.
+    #[test]
+    fn usage_names_what_a_command_needs() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut usage = |name: &str| cli.find_subcommand_mut(name).unwrap().render_usage().to_string();
+        for (name, due) in [
+            ("prune", "--rule <RULE>"),
+            ("train", "<--steps <STEPS>|--samples <SAMPLES>|--passes <PASSES>>"),
+            ("watch", "<--rule <RULE>|--split <NAME=RULE>>"),
+            ("stream", "<--split <FILE>|--run <RUN>|--rule <random:P%>>"),
+        ] {
+            assert!(usage(name).contains(due), "{}", usage(name));
+        }
+        for command in cli.get_subcommands_mut() {
+            let usage = command.render_usage().to_string();
+            let needed = command.get_arguments().filter(|arg| arg.is_required_set()).filter_map(clap::Arg::get_long);
+            needed.for_each(|flag| assert!(usage.contains(&format!("--{flag} ")), "--{flag} is missing: {usage}"));
+        }
     }
 
     #[test]

@@ -91,23 +91,17 @@ pub fn embedder(args: &args::Embedder) -> EmbedderConfig {
     }
 }
 
-/// The reading flags.
-pub fn reading(args: &args::Reading) -> Result<ReadingConfig, PipelineError> {
-    let part = args
-        .part
-        .as_deref()
-        .map(|text| text.parse::<trommel_shard::plan::PlanSlice>())
-        .transpose()
-        .map_err(|error| PipelineError::usage(error).within("--part"))?;
-    Ok(ReadingConfig {
+/// The reading flags; a command that may read a slice alone says which one.
+pub fn reading(args: &args::Reading, slice: Option<&args::Slice>) -> ReadingConfig {
+    ReadingConfig {
         image_key: args.image_key.clone(),
         text_key: args.text_key.clone(),
         strict: args.strict,
         load_truncated: args.load_truncated,
         max_pixels: args.max_pixels,
-        part: part.map(|part| (part.index, part.count)),
+        part: slice.and_then(|slice| slice.part).map(|part| (part.index, part.count)),
         stores: environment::stores(),
-    })
+    }
 }
 
 /// All flags of a judging run.
@@ -116,6 +110,7 @@ pub fn config(
     run: &std::path::Path,
     judging: &args::Judging,
     running: &args::Running,
+    slice: Option<&args::Slice>,
     machine: Machine,
     launched: Option<Launched>,
 ) -> Result<JudgeConfig, PipelineError> {
@@ -132,7 +127,7 @@ pub fn config(
         keep_embeddings: !judging.no_embeddings,
         embedder: embedder(embed),
         always_embed: false,
-        reading: reading(read)?,
+        reading: reading(read, slice),
         blur: judging.blur,
         mix_numerics: embed.mix_numerics,
         machine,

@@ -67,7 +67,7 @@ pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<Jud
     let machine = run_config::machine(&args.machine, launched.as_ref())?;
     Ok(JudgeConfig {
         always_embed: true,
-        reading: run_config::reading(&args.reading)?,
+        reading: run_config::reading(&args.reading, Some(&args.slice)),
         mix_numerics: args.mix_numerics,
         cluster: launched.map(Launched::seat),
         ..JudgeConfig::keeping_all(args.input.clone(), PathBuf::from(&args.out), embedder, machine)

@@ -106,7 +106,7 @@ fn settings(words: &str) -> Option<String> {
             text(trommel_cli::commands::radii::config(&args)) + &text(radii::embedding(&args))
         }
         Command::Model(ModelCommand::Prune(a)) => {
-            text(run_config::config(&a.shards, &a.run, &a.judging, &a.running, None))
+            text(run_config::config(&a.shards, &a.run, &a.judging, &a.running, Some(&a.slice), None))
         }
         Command::Model(ModelCommand::Train(args)) => text(train::config(&args, None)),
         Command::Model(ModelCommand::Watch(args)) => {

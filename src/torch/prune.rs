@@ -18,7 +18,7 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
     }
     has_rule(args)?;
     let (judging, running) = (&args.judging, &args.running);
-    let mut config = run_config::config(&args.shards, &args.run, judging, running, launched)?;
+    let mut config = run_config::config(&args.shards, &args.run, judging, running, Some(&args.slice), launched)?;
     let begun = run_config::begin(&mut config, &running.watched, run_config::Showing::Everywhere)?;
     let mut report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
     run_config::note_unread(

@@ -24,10 +24,11 @@ pub fn config(
     run: &std::path::Path,
     judging: &args::Judging,
     running: &args::Running,
+    slice: Option<&args::Slice>,
     launched: Option<Launched>,
 ) -> Result<JudgeConfig, PipelineError> {
     let machine = machine(&running.common.machine, launched.as_ref())?;
-    trommel_cli::run_config::config(shards, run, judging, running, machine, launched)
+    trommel_cli::run_config::config(shards, run, judging, running, slice, machine, launched)
 }
 
 /// The losses of this start's first and last step, in words; a start that had no step left has none.

@@ -140,11 +140,6 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
     if !args.judging.against.benchmarks.is_empty() && args.judging.rule.is_none() {
         return Err(PipelineError::usage("--benchmark without --rule: say what is to be dropped"));
     }
-    if args.running.reading.part.is_some() {
-        return Err(PipelineError::usage(
-            "--part: a training takes all shards; several processes share them by `trommel launch`",
-        ));
-    }
     let precision = precision(&args.precision)?;
     let text_padding = match args.text_padding.as_deref() {
         None => None,
@@ -168,7 +163,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
     Ok(TrainRun {
         decisions: args.decisions.clone(),
         split: args.split.clone(),
-        judge: run_config::config(&args.shards, &args.run, judging, running, launched)?,
+        judge: run_config::config(&args.shards, &args.run, judging, running, None, launched)?,
         model: args.model.clone(),
         pretrained: args.pretrained.clone(),
         seed: running.common.seed,

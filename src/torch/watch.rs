@@ -32,9 +32,6 @@ const FOLLOWED: [&str; 5] = ["benchmark", "benchmark-without", "rule", "split", 
 pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Outcome {
     let first = wanted(args)?;
     let mut config = judge_config(args, launched)?;
-    if config.reading.part.is_some() {
-        return Err(PipelineError::usage("--part: a watch takes all shards of its prefixes"));
-    }
     let train = args.train.as_ref().map(|file| {
         let split = match (&args.train_split, first.splits.len()) {
             (Some(name), _) if first.splits.contains_key(name) => name.clone(),
@@ -125,7 +122,7 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
         keep_embeddings: true,
         embedder: run_config::embedder(embedder),
         always_embed: true,
-        reading: run_config::reading(reading)?,
+        reading: run_config::reading(reading, None),
         blur: args.blur,
         mix_numerics: embedder.mix_numerics,
         machine: run_config::machine(&common.machine, launched.as_ref())?,

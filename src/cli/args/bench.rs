@@ -21,6 +21,12 @@ pub enum Stage {
 
 /// `trommel bench`.
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("device", |device| device.help("auto, cpu or cuda:N, of every stage; auto takes the first GPU where one is visible")),
+    mut_arg("threads", |threads| {
+        threads.help("embed, join and train: threads [default: the cores that affinity mask and quota leave]")
+    })
+)]
 pub struct BenchArgs {
     /// The stage to measure
     #[arg(long, value_enum)]

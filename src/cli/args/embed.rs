@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{ImageWeights, Machine, Output, Reading, Watched};
+use super::groups::{ImageWeights, Machine, Output, Reading, SHARDS, Slice, Watched};
 
 /// `trommel embed`.
 #[derive(Debug, Args)]
+#[command(after_help = SHARDS)]
 pub struct EmbedArgs {
     /// Shards, one folder of class folders, or a set of CLIP_benchmark's (classes or captions)
     #[arg(required = true)]
@@ -23,7 +24,7 @@ pub struct EmbedArgs {
     /// f32, bf16, f16 or f16-mixed (residual sum in f32) [default: f16 on a card, f32 on a CPU]
     #[arg(long, value_name = "PRECISION")]
     pub embed_precision: Option<String>,
-    /// Samples a forward pass; always full, padded where it must [default: by model and memory on a card, 16 on a CPU]
+    /// Samples a forward pass, 8 to 8192; always full, padded where it must [default: by model and memory on a card, 16 on a CPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(8..=8192))]
     pub embed_batch: Option<u16>,
     /// arrow, or npy (clip-retrieval's layout)
@@ -34,6 +35,8 @@ pub struct EmbedArgs {
     pub mix_numerics: bool,
     #[command(flatten)]
     pub reading: Reading,
+    #[command(flatten)]
+    pub slice: Slice,
     #[command(flatten)]
     pub watched: Watched,
     #[command(flatten)]

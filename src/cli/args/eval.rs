@@ -26,10 +26,11 @@ pub struct EvalArgs {
     /// none blank [default: classnames.txt of a set, the folders' names]
     #[arg(long, value_name = "FILE")]
     pub classnames: Option<PathBuf>,
-    /// Class names by folder, FOLDER NAME a line or a JSON object: as many as there are, of which those with a folder are the classes
+    /// Class names by folder, FOLDER NAME a line or a JSON object: as many as there are, of which those with a folder are the classes; this or
+    /// --classnames
     #[arg(long, value_name = "FILE", conflicts_with = "classnames")]
     pub class_table: Option<PathBuf>,
-    /// Templates with `{}` or `{c}` for the class, one a line or a JSON list [default: those of a set, `a photo of a {}.`]
+    /// Templates with `{}` or `{c}` for the class, one a line or a JSON list [default: those of a set, else one, `a photo of a {}.`]
     #[arg(long, value_name = "FILE")]
     pub templates: Option<PathBuf>,
     /// Labelled pictures of the same classes, to fit a linear probe on their features
@@ -52,8 +53,8 @@ pub struct EvalArgs {
     /// them (.txt, a caption a line, else the json's), or shards
     #[arg(long, conflicts_with_all = OF_CLASSES)]
     pub retrieval: bool,
-    /// The k of recall@k; of equal scores the earlier one comes first
-    #[arg(long, value_name = "K,..", requires = "retrieval", conflicts_with_all = OF_CLASSES, value_delimiter = ',', default_values_t = [1, 5, 10], value_parser = clap::value_parser!(u32).range(1..))]
+    /// The k of recall@k, with --retrieval; of equal scores the earlier one comes first
+    #[arg(long, value_name = "K,..", requires = "retrieval", conflicts_with_all = OF_CLASSES, value_delimiter = ',', default_value = "1,5,10", value_parser = clap::value_parser!(u32).range(1..))]
     pub recall_k: Vec<u32>,
     /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4
     #[arg(long, default_value_t = 5.0, value_parser = share_in_percent)]

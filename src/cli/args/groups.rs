@@ -7,13 +7,27 @@ use trommel_core::cores;
 use trommel_decide::parse::forms;
 use trommel_decode::DEFAULT_MAX_PIXELS;
 use trommel_shard::names::IMAGE_KEYS;
+use trommel_shard::plan::PlanSlice;
 
 use crate::wrong_value::WrongValue;
+
+/// What each rule that `--rule` takes does, for the end of a help text.
+pub(super) const RULES: &str = "\
+Rules, where s is a sample's similarity to a test point of any benchmark of the run, or of those behind @ alone:
+  drop-over-radius[@B,..]  drops a sample iff s > r for any test point, r being that point's radius; near is another word for it
+  drop-above:T[@B,..]      drops it iff its largest s is > T
+  drop-from:T[@B,..]       drops it iff its largest s is >= T
+  drop-below:T[@B,..]      drops it iff its largest s is < T
+  random:P%                keeps P %: drops it iff the hash of seed, shard and key lies at or above P % of 2^64
+What keeps an exact number (keep-nearest:N, random:N, ..) asks for a finished run: `trommel select RUN --rule R -o FILE.parquet`.";
+
+/// Where it is told what SHARDS may be, for the end of a help text.
+pub(crate) const SHARDS: &str = "`docs/shards.md` says what SHARDS may be and what they are called by.";
 
 /// Where the numbers are made.
 #[derive(Debug, Clone, Args)]
 pub struct Compute {
-    /// auto, cpu or cuda:N; auto takes a GPU where one is visible
+    /// auto, cpu or cuda:N; auto takes the first GPU where one is visible
     #[arg(long, default_value = "auto", help_heading = "Machine")]
     pub device: String,
     /// Threads for decoding, joining and libtorch [default: the cores that affinity mask and quota leave, shared by its processes]
@@ -96,9 +110,14 @@ pub struct Reading {
     /// Share of rejected and lost samples, in percent, above which the exit status is 4
     #[arg(long, default_value_t = 5.0, value_parser = share_in_percent, help_heading = "Reading")]
     pub max_rejects: f64,
+}
+
+/// How much of the plan is read.
+#[derive(Debug, Clone, Args)]
+pub struct Slice {
     /// Only slice I of N of the plan (I from 0), as an independent task on a shared run folder
     #[arg(long, value_name = "I/N", help_heading = "Reading")]
-    pub part: Option<String>,
+    pub part: Option<PlanSlice>,
 }
 
 /// How a run can be watched.
@@ -131,7 +150,7 @@ pub struct Embedder {
     /// f32, bf16, f16 or f16-mixed (residual sum in f32) [default: f16 on a card, f32 on a CPU]
     #[arg(long, value_name = "PRECISION", help_heading = "Embedder")]
     pub embed_precision: Option<String>,
-    /// Samples a forward pass; always full, padded where it must [default: by model and memory on a card, 16 on a CPU]
+    /// Samples a forward pass, 8 to 8192; always full, padded where it must [default: by model and memory on a card, 16 on a CPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(8..=8192), help_heading = "Embedder")]
     pub embed_batch: Option<u16>,
     /// Resume a run folder or a checkpoint whose device, card, precision, batch or threads differ

@@ -21,8 +21,9 @@ pub use bench::{BenchArgs, Stage};
 pub use demo::DemoArgs;
 pub use embed::EmbedArgs;
 pub use eval::EvalArgs;
+pub(crate) use groups::SHARDS;
 pub use groups::{
-    Against, Common, Compute, Embedder, ImageWeights, Judging, LedgerReading, Machine, Output, Reading, Running,
+    Against, Common, Compute, Embedder, ImageWeights, Judging, LedgerReading, Machine, Output, Reading, Running, Slice,
     Watched, share_in_percent, threads_or_cores,
 };
 pub use launch::LaunchArgs;

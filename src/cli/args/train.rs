@@ -3,11 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use trommel_decide::parse::forms;
 
-use super::groups::{Judging, Running};
+use super::groups::{Judging, RULES, Running, SHARDS};
 
 /// `trommel train`.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "trommel train [OPTIONS] --run <DIR> --model <MODEL> --batch <BATCH> <--steps <STEPS>|--samples <SAMPLES>|--passes \
+                      <PASSES>> [SHARDS]...",
+    mut_arg("rule", |rule| rule.help(forms(|rule| !rule.policy().needs_ledger()) + " [default: nothing is dropped]")),
+    mut_arg("seed", |seed| seed.help("Seed of random:P%, of initial weights, of the order and of crops")),
+    after_help = format!("{RULES}\n{SHARDS}")
+)]
 pub struct TrainArgs {
     /// Shards [default: those of --decisions]
     #[arg(required_unless_present = "decisions")]
@@ -36,13 +44,13 @@ pub struct TrainArgs {
     /// Length in passes over the data
     #[arg(long, group = "length")]
     pub passes: Option<u32>,
-    /// Samples of a pass, before the rule [default: what the ledger, _stats.json, sizes.json or __len__ say]
+    /// Samples of a pass, before the rule; with --passes alone [default: what the ledger, _stats.json, sizes.json or __len__ say]
     #[arg(long, value_name = "N")]
     pub train_num_samples: Option<u64>,
     /// Length in samples trained on, in total
     #[arg(long, group = "length")]
     pub samples: Option<u64>,
-    /// Peak learning rate
+    /// Peak learning rate: it rises to it in a line while the run warms up, and falls along half a cosine to zero at the end
     #[arg(long, default_value_t = 5e-4, help_heading = "Recipe")]
     pub lr: f64,
     /// AdamW's beta1, for the mean gradient
@@ -60,7 +68,7 @@ pub struct TrainArgs {
     /// Warm-up steps [default: 10,000, at most a tenth of the run]
     #[arg(long, help_heading = "Recipe")]
     pub warmup: Option<u64>,
-    /// Clip the gradient's norm: that of open_clip with --local-loss --gather-with-grad and without --accum-freq
+    /// Clip the gradient's norm: that of open_clip with --local-loss --gather-with-grad and without --accum-freq [default: not clipped]
     #[arg(long, value_name = "NORM", help_heading = "Recipe")]
     pub grad_clip_norm: Option<f64>,
     /// Gradient accumulation: parts a batch is split into; the gradient stays the batch's, where open_clip adds the logit scale's once a part
@@ -73,7 +81,8 @@ pub struct TrainArgs {
     /// [default: as the run was begun; none for a new one, where the model allows it]
     #[arg(long, value_name = "none|full", help_heading = "Recipe")]
     pub text_padding: Option<String>,
-    /// Save a checkpoint every 30m, 2000steps (or 2000), 1e6samples; always at the end
+    /// Save a checkpoint every 30m, 2000steps (or 2000), 1e6samples [default: 30m]; one is saved at the end of each pass, on a stop and at
+    /// the end as well
     #[arg(long, value_name = "EVERY", help_heading = "Recipe")]
     pub save_every: Option<String>,
     /// Checkpoints written inside a pass to keep, the newest; the end of every pass is kept (epoch_N.pt)
@@ -88,7 +97,7 @@ pub struct TrainArgs {
     /// Kept samples a shuffle window holds at most [default: 8 batches and at least 2048]
     #[arg(long, help_heading = "Order")]
     pub window: Option<u32>,
-    /// Bytes (decoded views and captions) a shuffle window holds at most [default: as many as its samples need]
+    /// Bytes (decoded views and captions) a shuffle window holds at most, e.g. 512MiB [default: as many as its samples need]
     #[arg(long, help_heading = "Order")]
     pub window_bytes: Option<String>,
     /// Train without a shard that stays unavailable: its pass is not made up for, and the run goes on saying so (status 3)

@@ -10,9 +10,13 @@ use super::groups::{Against, Running};
 
 /// `trommel watch`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "trommel watch [OPTIONS] --run <DIR> <--rule <RULE>|--split <NAME=RULE>> <PREFIX>...",
+    mut_arg("seed", |seed| seed.help("Seed that the folder keeps: no rule of a watch draws, and its trainer's stands in --train's file")),
+    after_help = "\
 Benchmarks, rules and takedown lists are inputs like the shards: change their files, or the --config file that names them, and
-the watch follows; or stop it and start it with others. `docs/streaming.md` explains the rest.")]
+the watch follows; or stop it and start it with others. `docs/streaming.md` explains the rest."
+)]
 pub struct WatchArgs {
     /// Folders, globs, braces, or list files of such words
     #[arg(required = true, value_name = "PREFIX")]

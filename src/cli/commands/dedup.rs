@@ -33,7 +33,7 @@ DIR gets dedup.parquet, the split of who stays; dedup.duplicates.parquet, who go
 all samples stay, in which cluster: a --table of `trommel select`, for rules like 'near and where:kept=1', and for quotas per cluster, in
 proportion to its complexity too (the mean distance inside it times that to the 20 clusters around it; for density-based pruning
 as it was published see docs/design/dedup.md):
-  trommel select RUN --table DIR/dedup.samples.parquet -o FILE \
+  trommel select RUN --table DIR/dedup.samples.parquet -o FILE.parquet \
     --rule 'keep-highest:84000000@centroid_distance per cluster by cluster_complexity of where:kept=1'
 Files are seen when they are whole; a run that is killed leaves none, and the same command does it anew.")]
 pub struct DedupArgs {
@@ -49,19 +49,21 @@ pub struct DedupArgs {
     /// Files of the split in a folder; parquet unless given
     #[arg(long = "format", value_name = "parquet,npy,txt,keys", value_delimiter = ',')]
     pub formats: Vec<String>,
-    /// Only samples that a split keeps take part: .parquet (or .split.json), .txt (SHARD/KEY a line), .npy (DataComp's uids), or a run folder
+    /// Only samples that a split keeps take part: .parquet (or .split.json), .txt (SHARD/KEY a line), .npy (DataComp's uids), .keys (keys
+    /// alone, sorted), or a run folder
     #[arg(long, value_name = "FILE")]
     pub split: Option<PathBuf>,
-    /// Samples of other embeddings: whoever lies near one of them goes, and the set itself is not compared with itself
+    /// Samples of other embeddings: whoever lies near one of them goes, and the set itself is not compared with itself; without
+    /// --clusters, --greedy and --exact
     #[arg(long, value_name = "EMB", conflicts_with_all = ["clusters", "greedy", "exact"])]
     pub against: Vec<String>,
-    /// Who comes first, and stays: plan, random, centroid-far or centroid-near
+    /// Who comes first, and stays: plan or random; with --clusters also centroid-far or centroid-near
     #[arg(long, default_value = "plan")]
     pub order: String,
     /// Only samples that stay make others go; without it those that go do so too, as in SemDeDup
     #[arg(long)]
     pub greedy: bool,
-    /// Compare all pairs, even if that is more than 1e15 operations
+    /// Compare all pairs, even if that is more than 1e15 operations; without --clusters
     #[arg(long, conflicts_with = "clusters")]
     pub exact: bool,
     /// Compare only inside the clusters of a k-means with so many centres
@@ -73,7 +75,7 @@ pub struct DedupArgs {
     /// Rounds after which the k-means ends in any case
     #[arg(long, value_name = "N", default_value_t = 100, requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub iterations: usize,
-    /// Share of the samples; when less have moved in a round of all of them, it was the last
+    /// Share of the samples; when less have moved in a round of all of them, it was the last; without --batch
     #[arg(
         long,
         value_name = "SHARE",
@@ -86,7 +88,7 @@ pub struct DedupArgs {
     /// Learn the centres from so many samples, drawn by the seed [default: all]
     #[arg(long, value_name = "N", requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub sample: Option<usize>,
-    /// Mini-batches: each round draws so many samples [default: all that are learnt from]
+    /// Mini-batches: each round draws so many samples [default: all that are learnt from]; without --moved
     #[arg(long, value_name = "N", requires = "clusters", conflicts_with_all = ALL_PAIRS, help_heading = "Clusters")]
     pub batch: Option<usize>,
     /// Centres are directions, nearest by cosine [default: means, nearest by Euclidean distance]
@@ -98,7 +100,7 @@ pub struct DedupArgs {
     /// Seed of centres, samples, batches and of the random order
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Identity to assume for embeddings that carry none (npy, clip-retrieval)
+    /// Identity to assume for embeddings that carry none (npy, clip-retrieval, DataComp)
     #[arg(long, value_name = "NAME")]
     pub assume_model: Option<String>,
     /// Share of rows that cannot be used, in percent, above which the exit status is 4
@@ -175,8 +177,9 @@ fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
 fn told(report: &DedupReport) {
     let DedupReport { mode, samples, kept, dropped, .. } = report;
     let others = report.others.map_or_else(String::new, |others| format!(" of {} samples", thousands(others)));
+    let with_centres = if report.clusters.is_some() { ", those with centres included" } else { "" };
     say(format!(
-        "{} of {} samples go ({}), {} stay; {mode}{others}: {} pairs above the threshold, {} compared, {}",
+        "{} of {} samples go ({}), {} stay; {mode}{others}: {} pairs above the threshold, {} compared{with_centres}, {}",
         thousands(*dropped),
         thousands(*samples),
         percent(*dropped, *samples),

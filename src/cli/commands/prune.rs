@@ -34,7 +34,8 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
     }
     let machine = run_config::machine(&args.running.common.machine, launched.as_ref(), || 0)?;
     let (judging, running) = (&args.judging, &args.running);
-    let mut config = run_config::config(&args.shards, &args.run, judging, running, machine, launched)?;
+    let slice = Some(&args.slice);
+    let mut config = run_config::config(&args.shards, &args.run, judging, running, slice, machine, launched)?;
     let begun = run_config::begin(&mut config, &running.watched, Showing::Everywhere)?;
     let mut report = prune_embeddings::prune(&config, begun.stop.clone(), &begun.progress)?;
     // Of all that is said of embedding and joining these alone are taken here.

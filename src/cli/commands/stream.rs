@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use trommel_core::stop::Stop;
 use trommel_core::text::thousands;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::stream::{KeptBy, Out, StreamConfig, StreamReport, stream};
 
 use super::print_json;
-use crate::args::share_in_percent;
+use crate::args::{SHARDS, share_in_percent};
 use crate::environment;
 use crate::outcome::{Done, Outcome, Read, tell};
 use crate::say::say;
@@ -17,20 +17,24 @@ use crate::signals;
 
 /// `trommel stream`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    group = ArgGroup::new("kept_by").required(true).args(["split", "run", "rule"]),
+    after_help = format!("\
 As a trainer's own data, one process a shard:
-  --train-data 'pipe:trommel stream shards/{00000..00099}.tar --split s.parquet'   (with --train-num-samples)
-Samples come in the order of the plan, each member as it stands: names, contents, whatever it is. Nothing is decoded.")]
+  --train-data 'pipe:trommel stream shards/{{00000..00099}}.tar --split s.parquet'   (with --train-num-samples)
+Samples come in the order of the plan, each member as it stands: names, contents, whatever it is. Nothing is decoded.
+{SHARDS}")
+)]
 pub struct StreamArgs {
     /// Shards, in the order in which they are read
     #[arg(required = true)]
     pub shards: Vec<String>,
     /// Keep whom a split keeps: .parquet (or .split.json), .txt (SHARD/KEY a line), .npy (DataComp's uids, sorted; one that stands there
     /// several times is taken once) or .keys (a key a line, sorted bytewise: keys alone, whatever the shards are called)
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["run", "rule"], conflicts_with_all = ["run", "rule"])]
+    #[arg(long, value_name = "FILE")]
     pub split: Option<PathBuf>,
     /// Keep whom a run keeps
-    #[arg(long, value_name = "RUN", conflicts_with = "rule")]
+    #[arg(long, value_name = "RUN")]
     pub run: Option<PathBuf>,
     /// Keep a share by the seeded hash of shard and key: random:P%
     #[arg(long, value_name = "random:P%")]
@@ -41,13 +45,13 @@ pub struct StreamArgs {
     /// Write new shards into a folder, with sizes.json and _stats.json [default: one tar on standard output]
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Samples of a new shard
+    /// Samples of a new shard, with -o
     #[arg(long, value_name = "N", default_value_t = 10_000, requires = "out", value_parser = clap::value_parser!(u64).range(1..))]
     pub shard_samples: u64,
     /// Share of lost samples, in percent, above which the exit status is 4
     #[arg(long, default_value_t = 5.0, value_parser = share_in_percent)]
     pub max_rejects: f64,
-    /// Print the result as one JSON line on stdout
+    /// Print the result as one JSON line on stdout, with -o
     #[arg(long, requires = "out")]
     pub json: bool,
 }

@@ -53,11 +53,11 @@ pub struct Spread<'a> {
 
 /// What of `command` matters; `None` for commands that work alone.
 pub fn spread(command: &ModelCommand) -> Option<Spread<'_>> {
-    let (shards, reading) = match command {
-        ModelCommand::Prune(args) => (&args.shards, &args.running.reading),
-        ModelCommand::Embed(args) => (&args.input, &args.reading),
-        ModelCommand::Train(args) => (&args.shards, &args.running.reading),
-        ModelCommand::Watch(args) => (&args.prefixes, &args.running.reading),
+    let (shards, slice) = match command {
+        ModelCommand::Prune(args) => (&args.shards, args.slice.part),
+        ModelCommand::Embed(args) => (&args.input, args.slice.part),
+        ModelCommand::Train(args) => (&args.shards, None),
+        ModelCommand::Watch(args) => (&args.prefixes, None),
         ModelCommand::Radii(_)
         | ModelCommand::Eval(_)
         | ModelCommand::Bench(_)
@@ -65,7 +65,7 @@ pub fn spread(command: &ModelCommand) -> Option<Spread<'_>> {
         | ModelCommand::Study(_)
         | ModelCommand::Demo(_) => return None,
     };
-    Some(Spread { shards, part: reading.part.is_some() })
+    Some(Spread { shards, part: slice.is_some() })
 }
 
 impl Spread<'_> {
