@@ -1,4 +1,6 @@
-//! Benchmarks from the command line: `NAME=DIR`, where DIR holds embeddings.
+//! Benchmarks from the command line: `NAME=DIR`. DIR is a run of `trommel embed`, what `trommel radii` wrote of one benchmark, an epoch's split of
+//! a watch, or another program's embeddings (clip-retrieval's folder, `.npy`, DataComp's): a folder or one file. Pictures are told apart here
+//! ([`is_pictures`]) and embedded elsewhere, and what they become is read here as well.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The dataflows that run a model: prune, train, embed, watch, eval, study, and radii of pictures. One file each.
+//! The dataflows that run a model: prune, train, embed, watch, eval, study, demo, radii of pictures, and the benches of single stages. One file
+//! or folder each; the other files are what several of them share: how a run is set up, its embedder, its trainer, what it was begun with.
 #![forbid(missing_docs)]
 
 mod adopt;

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  setup [--cuda]       fetch libtorch 2.11.0 into the user's cache (CPU: 450 MB kept; --cuda: the full one, about 5 GB)
+  setup [--cuda]       fetch libtorch 2.11.0 into the user's cache (CPU: 500 MB kept; --cuda: the full one, about 5 GB)
   demo [ARGS..]        build and run `trommel demo`
   test [--peers]       build and run all tests; --peers also those against Pillow, open_clip, FAISS, pyarrow, polars, DuckDB
   wheel                install the Python package as pip does, into a folder of its own, and run it (several minutes)
@@ -20,7 +20,8 @@ cargo xtask COMMAND
   miri                 the kernels under Rust's interpreter (rustup toolchain install nightly --component miri)
   sanitize             the kernels, SIMD too, under AddressSanitizer (rustup toolchain install nightly)
   bench [NAME]         run the benches
-  results [NAME..]     run the benches that have a peer, and write what they measured into benches/RESULTS.md
+  results [NAME..]     run the benches that benches/RESULTS.md has rows of (main_job, tar, decode, stream, decisions, embeddings, train), or
+                       those named, beside their peers, and write there what they measured
 
 Environment: LIBTORCH (your own libtorch 2.11.0 instead), TROMMEL_CACHE (default: ~/.cache/trommel),
 TROMMEL_TEST_DATA (folder of real pictures, shards and reference numerics for the tests that want them)";

@@ -1,4 +1,4 @@
-//! `cargo xtask results`: the benches that have a peer, one after the other, and `benches/RESULTS.md` with what they measured.
+//! `cargo xtask results`: the benches with rows in the table, beside their peers, one after the other, and `benches/RESULTS.md` with what they measured.
 
 use std::fmt::Write as _;
 use std::fs;

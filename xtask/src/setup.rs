@@ -1,7 +1,7 @@
 //! libtorch from PyPI's wheels, into a cache that all clones share; `.libtorch` in the clone points there.
 //!
 //! The wheel is fetched with the ordinary pip client and a pinned checksum. On a machine without a GPU two libraries
-//! of the wheel and two small CUDA ones (needed to load, never used) are enough: 450 MB instead of 4.9 GB.
+//! of the wheel and two small CUDA ones (needed to load, never used) are enough: 500 MB instead of 4.9 GB.
 
 use std::fs;
 use std::path::{Path, PathBuf};
