@@ -2,7 +2,6 @@
 //! a watch, or another program's embeddings (clip-retrieval's folder, `.npy`, DataComp's): a folder or one file. Pictures are told apart here
 //! ([`is_pictures`]) and embedded elsewhere, and what they become is read here as well.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -223,12 +222,37 @@ pub(crate) fn gone_from(path: &Path, what: &str, notices: &mut Notices) -> Resul
     Ok(())
 }
 
-/// Keys of what a run could not embed, and why; nobody misses what is taken down.
+/// A picture that a run could not embed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Name of its shard.
+    pub shard: String,
+    /// Its key there.
+    pub key: String,
+    /// Why it could not be embedded.
+    pub why: Reason,
+}
+
+impl Rejected {
+    fn in_shard(&self) -> String {
+        format!("{}/{}", self.shard, self.key)
+    }
+
+    /// What tells it from the others: its key, or its shard too where another one has the key.
+    pub(crate) fn called(&self, all: &[Self]) -> String {
+        match all.iter().filter(|other| other.key == self.key).count() {
+            0 | 1 => self.key.clone(),
+            _ => self.in_shard(),
+        }
+    }
+}
+
+/// What a run could not embed, in the order of its shards; nobody misses what is taken down.
 ///
 /// # Errors
 /// A ledger that cannot be read.
-pub fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, Reason>, PipelineError> {
-    let mut found = BTreeMap::new();
+pub fn rejects(ledger: &Ledger) -> Result<Vec<Rejected>, PipelineError> {
+    let mut found = Vec::new();
     for (ordinal, (_, line)) in ledger.shards().iter().filter(|(_, (_, line))| line.counts.rejected > 0) {
         let rows = ledger.shard_rows(*ordinal).map_err(|error| PipelineError::usage(error).within(&line.name))?;
         for row in rows.into_iter().filter(|row| row.fate.status == Status::Rejected) {
@@ -236,10 +260,31 @@ pub fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, Reason>, PipelineErro
                 continue;
             }
             let why = row.fate.reason.unwrap_or_else(|| Reason::new("", ""));
-            found.insert(row.fate.info.key.clone(), why);
+            found.push(Rejected { shard: line.name.clone(), key: row.fate.info.key.clone(), why });
         }
     }
     Ok(found)
+}
+
+/// The places of the rejects that `text` names: KEY, or SHARD/KEY.
+///
+/// # Errors
+/// A key that several of them have: nobody knows which of them may be missing.
+fn named_by(text: &str, rejects: &[Rejected]) -> Result<Vec<usize>, String> {
+    let those = |is: &dyn Fn(&Rejected) -> bool| (0..rejects.len()).filter(|at| is(&rejects[*at])).collect::<Vec<_>>();
+    let in_shard = those(&|reject| reject.in_shard() == text);
+    if !in_shard.is_empty() {
+        return Ok(in_shard);
+    }
+    let of_key = those(&|reject| reject.key == text);
+    match of_key.as_slice() {
+        [first, _, ..] => Err(format!(
+            "{} pictures of that key were rejected when it was embedded; leave each out with its shard: {}",
+            of_key.len(),
+            rejects[*first].in_shard()
+        )),
+        _ => Ok(of_key),
+    }
 }
 
 /// That all of a benchmark is there, but for what may be missing by name: contamination of a point that is not there passes unseen.
@@ -257,13 +302,23 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
             }
             rejects(ledger)?
         }
-        None => BTreeMap::new(),
+        None => Vec::new(),
     };
-    let missing: Vec<(&String, &Reason)> = rejects.iter().filter(|(key, _)| !without.contains(key)).collect();
-    if let Some((key, why)) = missing.first() {
+    let (mut missing, mut unknown) = (vec![true; rejects.len()], None);
+    for text in without {
+        let wrong = |what: &str| PipelineError::usage(format!("--benchmark-without {name}/{text}: {what}"));
+        let found = named_by(text, &rejects).map_err(|what| wrong(&what))?;
+        if found.is_empty() {
+            unknown = unknown.or_else(|| Some(wrong("no picture of that key was rejected when it was embedded")));
+        }
+        found.into_iter().for_each(|at| missing[at] = false);
+    }
+    let missing: Vec<&Rejected> = rejects.iter().zip(missing).filter_map(|(it, is)| is.then_some(it)).collect();
+    if let Some(first) = missing.first() {
+        let (called, why) = (first.called(&rejects), &first.why);
         return Err(PipelineError::usage(format!(
-            "benchmark {name}: {} of its pictures could not be embedded (first: {key}: {why}), and copies of them would pass; mend them, or \
-             leave each out by name: --benchmark-without {name}/{key}",
+            "benchmark {name}: {} of its pictures could not be embedded (first: {called}: {why}), and copies of them would pass; mend them, or \
+             leave each out by name: --benchmark-without {name}/{called}",
             missing.len()
         )));
     }
@@ -272,14 +327,7 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
     if let Some(line) = gone.lines().next() {
         return Err(PipelineError::usage(format!("benchmark {name}: {line}, and copies of these would pass")));
     }
-    match without.iter().find(|key| !rejects.contains_key(*key)) {
-        Some(key) => {
-            let wrong =
-                format!("--benchmark-without {name}/{key}: no picture of that key was rejected when it was embedded");
-            Err(PipelineError::usage(wrong))
-        }
-        None => Ok(()),
-    }
+    unknown.map_or(Ok(()), Err)
 }
 
 /// Benchmarks and what they are compared with, as [`one_model`](crate::one_model::one_model) takes them.

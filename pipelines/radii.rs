@@ -176,8 +176,8 @@ fn measure(
     if let Some(ledger) = ledger_of(&reference.path)? {
         notices.merge(&finished(&reference.path, &ledger).map_err(|error| error.within(&place))?);
         let rejects = rejects(&ledger)?;
-        if let Some((key, why)) = rejects.first_key_value() {
-            let (count, first) = (rejects.len() as u64, format!("{key}: {why}"));
+        if let Some(reject) = rejects.first() {
+            let (count, first) = (rejects.len() as u64, format!("{}: {}", reject.called(&rejects), reject.why));
             notices.loss("reference_rejects", "reference pictures that could not be embedded", first, count, count);
         }
     }

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use common::members::append;
 use common::memory::peak_bytes;
 use common::random::Random;
 use common::{World, run, stderr, trommel};
@@ -94,6 +95,46 @@ fn several_references_give_the_radii_of_all_and_the_gap_of_each() {
     let twice =
         stderr(&run(2, &["radii", "--reference", &first, "--reference", &first, "--benchmark", &photo, "-o", "no"]));
     assert!(twice.contains("two references are called first"), "{twice}");
+}
+
+/// Each shard numbers its own pictures: what could not be embedded is counted by shard and key.
+#[test]
+fn rejects_of_equal_keys_in_several_shards_are_each_counted() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir(at("shards")).unwrap();
+    let class = fs::read_dir(world.path("data/benchmarks/photo/cup")).unwrap().next().unwrap().unwrap().path();
+    let picture = fs::read(class).unwrap();
+    for shard in ["a", "b", "c"] {
+        let mut tar = tar::Builder::new(File::create(at(&format!("shards/{shard}.tar"))).unwrap());
+        for key in 0..4 {
+            append(&mut tar, format!("{key}.jpg"), if key < 3 { &picture } else { b"\xff\xd8\xff broken" });
+        }
+        tar.finish().unwrap();
+    }
+    let (shards, embedded) = (at("shards"), at("embedded"));
+    run(4, &["embed", &shards, "-o", &embedded, "--model", common::MODEL, "--random-init", "1"]);
+    let photo = format!("photo={}", world.path("embedded/photo"));
+    let said = stderr(&run(4, &["radii", "--reference", &embedded, "--benchmark", &photo, "-o", &at("out")]));
+    let line = "reference pictures that could not be embedded: 3, 3 samples lost (first: a.tar/3: ";
+    assert!(said.contains(line), "{said}");
+
+    // As a benchmark: each is left out by its own name.
+    let (reference, x, out) = (world.path("embedded/reference"), format!("x={embedded}"), at("x"));
+    let radii = |status: i32, without: &[&str]| {
+        let without = without.iter().flat_map(|name| ["--benchmark-without", *name]);
+        let words = ["radii", "--reference", &reference, "--benchmark", &x, "-o", &out];
+        stderr(&run(status, &words.into_iter().chain(without).collect::<Vec<_>>()))
+    };
+    let said = radii(2, &[]);
+    assert!(said.contains("3 of its pictures could not be embedded (first: a.tar/3: "), "{said}");
+    assert!(said.contains("--benchmark-without x/a.tar/3"), "{said}");
+    let said = radii(2, &["x/3"]);
+    assert!(said.contains("--benchmark-without x/3: 3 pictures of that key were rejected"), "{said}");
+    assert!(said.contains("with its shard: a.tar/3"), "{said}");
+    let said = radii(2, &["x/a.tar/3"]);
+    assert!(said.contains("2 of its pictures could not be embedded (first: b.tar/3: "), "{said}");
+    radii(0, &["x/a.tar/3", "x/b.tar/3", "x/c.tar/3"]);
 }
 
 /// 270 MiB of references under `--memory 240MiB`.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use trommel_core::durable;
 use trommel_core::out_folder::OutFolder;
-use trommel_core::sample::Reason;
 use trommel_core::stop::Stop;
 use trommel_decode::{Limits, decode_rgb};
 use trommel_ledger::read::Ledger;
@@ -20,7 +19,7 @@ use crate::run_setup::{Input, RunSetup, reader_config};
 use crate::settled::{has_trained, judged};
 use crate::source_files::{SOURCE_FILES, SourceFiles};
 use crate::together::Together;
-use trommel_pipelines::benchmarks::{is_pictures, ledger_of, rejects};
+use trommel_pipelines::benchmarks::{Rejected, is_pictures, ledger_of, rejects};
 use trommel_pipelines::config::{JudgeConfig, ReadingConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::join_report::JoinReport;
@@ -179,7 +178,7 @@ fn has_changed(embedding: &JudgeConfig, pictures: &Path, ledger: &Ledger) -> Res
     let ReadingConfig { max_pixels, load_truncated, .. } = embedding.reading;
     let limits = Limits { load_truncated, ..Limits::of_pixels(max_pixels) };
     // What something else than the decoder refused is not mended by other pixels.
-    let mended = |(key, why): (&String, &Reason)| {
+    let mended = |Rejected { key, why, .. }: &Rejected| {
         ["image_", "too_many_pixels", "too_many_bytes"].iter().any(|code| why.code.starts_with(code))
             && test_picture(&roots, key).is_some_and(|bytes| decode_rgb(&bytes, &limits).is_ok())
     };

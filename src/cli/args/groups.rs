@@ -164,7 +164,7 @@ pub struct Against {
     /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
     #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
     pub benchmarks: Vec<String>,
-    /// A benchmark's picture that could not be embedded and may be missing
+    /// A benchmark's picture that could not be embedded and may be missing; NAME/SHARD/KEY where several shards have the key
     #[arg(long, value_name = "NAME/KEY", help_heading = "Judging")]
     pub benchmark_without: Vec<String>,
     /// Where similarities are computed: cpu, device (the embedder's), or auto: there where it is a card and benchmarks are large; the

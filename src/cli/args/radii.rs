@@ -17,7 +17,7 @@ pub struct RadiiArgs {
     /// A benchmark: embeddings, or a folder of pictures, which are embedded into OUT/embedded
     #[arg(long = "benchmark", value_name = "NAME=DIR", required = true)]
     pub benchmarks: Vec<String>,
-    /// A benchmark's picture that could not be embedded and may be missing
+    /// A benchmark's picture that could not be embedded and may be missing; NAME/SHARD/KEY where several shards have the key
     #[arg(long, value_name = "NAME/KEY")]
     pub benchmark_without: Vec<String>,
     /// Round references that are stored as f32 as they stand, as clip-retrieval has rounded the pool: a copy of one has its bits then
