@@ -56,6 +56,8 @@ pub struct Classified {
 pub struct Labelled {
     /// Key of the sample, as its members are named.
     pub key: String,
+    /// Its raw index in the tar.
+    pub index: u32,
     /// Its encoded bytes and the number of its class; or what is wrong with it.
     pub content: Result<(Vec<u8>, usize), LabelError>,
 }
@@ -122,16 +124,16 @@ impl Classified {
         self.walk(shard, GroupConfig::default().image_keys, see)
     }
 
-    /// The same without the pictures.
+    /// The class of each sample by its raw index, without the pictures.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn labels<E: From<ClassifiedError>>(
         &self,
         shard: usize,
-        see: &mut dyn FnMut(String, Result<usize, LabelError>) -> Result<(), E>,
+        see: &mut dyn FnMut(u32, Result<usize, LabelError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.walk(shard, vec![CLASS.into()], &mut |it| see(it.key, it.content.map(|(_, class)| class))).map(|_| ())
+        self.walk(shard, vec![CLASS.into()], &mut |it| see(it.index, it.content.map(|(_, class)| class))).map(|_| ())
     }
 
     fn walk<E: From<ClassifiedError>>(
@@ -164,10 +166,11 @@ impl Classified {
                     let class = if is_class { String::from_utf8_lossy(&image).into_owned() } else { String::new() };
                     let class = caption.map_or(class, |caption| caption.to_string());
                     let content = self.class(&class).map(|class| (image.to_vec(), class));
-                    Labelled { key: info.key.clone(), content }
+                    Labelled { key: info.key.clone(), index: info.id.index, content }
                 }
                 Group::Rejected(info, reason) => {
-                    Labelled { key: info.key.clone(), content: Err(LabelError::Rejected(reason)) }
+                    let content = Err(LabelError::Rejected(reason));
+                    Labelled { key: info.key.clone(), index: info.id.index, content }
                 }
                 Group::Place(..) | Group::Original(..) => continue,
             };

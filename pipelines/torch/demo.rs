@@ -100,9 +100,9 @@ pub fn demo(
             always_embed: true,
             ..judge(&[folder.display().to_string()], &out.join("embedded").join(name), machine)
         };
-        let embedded = prune::prune(&config, stop.clone(), &progress_of(&format!("embedding {name}")))?;
+        let mut embedded = prune::prune(&config, stop.clone(), &progress_of(&format!("embedding {name}")))?;
         PipelineError::if_not_whole(embedded.interrupted, &embedded.failed)?;
-        embed::finish(&config, false)?;
+        embed::finish(&config, false, &mut embedded.notices)?;
     }
     clock.lap("embed reference and benchmarks");
 

@@ -11,10 +11,11 @@ use trommel_columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
 use trommel_columnar::npy;
 use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::durable::Aside;
+use trommel_core::notices::Notices;
 use trommel_core::out_folder::OutFolder;
 use trommel_core::sample::Identity;
 use trommel_ledger::read::Ledger;
-use trommel_shard::classified::{Classified, Packed};
+use trommel_shard::classified::{Classified, LabelError, Packed};
 use trommel_shard::plan::Plan;
 
 use crate::run_setup::{Input, reader_config};
@@ -23,11 +24,12 @@ use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::exports::remove_stale;
 
-/// Writes what the form of the input and `npy` ask for, once all shards are there. Returns how many are still to come from other slices.
+/// Writes what the form of the input and `npy` ask for, once all shards are there. Returns how many are still to come from other slices. Pictures
+/// whose class nobody can tell are noted.
 ///
 /// # Errors
 /// A folder that cannot be read or written.
-pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> {
+pub fn finish(config: &JudgeConfig, as_npy: bool, notices: &mut Notices) -> Result<u64, PipelineError> {
     let ledger = Ledger::open(&config.run).map_err(PipelineError::failed)?;
     let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
     let to_come = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).count() as u64;
@@ -39,7 +41,7 @@ pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> 
     }
     match (Input::find(&config.shards, &config.reading.stores, &reader_config(config).group)?, set_of(config)?) {
         (Input::Shards(_), None) => remove_stale(&ledger, &BTreeSet::new()).map(|()| 0),
-        (_, set) => write_benchmark(&ledger, &plan, config, set.as_ref()).map(|()| 0),
+        (_, set) => write_benchmark(&ledger, &plan, config, set.as_ref(), notices).map(|()| 0),
     }
 }
 
@@ -65,6 +67,7 @@ fn write_benchmark(
     plan: &Plan,
     config: &JudgeConfig,
     set: Option<&Packed>,
+    notices: &mut Notices,
 ) -> Result<(), PipelineError> {
     let decisions = ledger.config().get("decisions").and_then(|decisions| decisions.get("embedder")).cloned();
     let identity: Option<Identity> = decisions.and_then(|value| serde_json::from_value(value).ok());
@@ -73,9 +76,8 @@ fn write_benchmark(
     let mut file: Option<EmbeddingFile> = None;
     for (at, shard) in plan.shards.iter().enumerate() {
         let labels = match set {
-            Some(Packed::Classified(set)) => Some(labels_of(set, at)?),
-            Some(Packed::Captioned(_)) => Some(BTreeMap::new()),
-            None => None,
+            Some(Packed::Classified(set)) => labels_of(set, at)?,
+            Some(Packed::Captioned(_)) | None => BTreeMap::new(),
         };
         for row in ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)? {
             if file.is_none() {
@@ -85,9 +87,15 @@ fn write_benchmark(
                 file = Some(EmbeddingFile::in_folder(&config.run, &head).map_err(PipelineError::failed)?);
             }
             let Some(file) = &mut file else { continue };
-            let label = match &labels {
-                None => Some(shard.name.as_str()),
-                Some(labels) => labels.get(&row.key).map(String::as_str),
+            let label = match (set, labels.get(&row.index)) {
+                (None, _) => Some(shard.name.as_str()),
+                (_, Some(Ok(label))) => Some(label.as_str()),
+                (_, Some(Err(why))) => {
+                    let text = "pictures whose class nobody can tell, embedded without a label";
+                    notices.note("no_class", text, format!("{}: {}: {why}", shard.name, row.key), 1);
+                    None
+                }
+                (_, None) => None,
             };
             let vector = row.vector.as_slice();
             file.push(EmbeddingRow { key: &row.key, label, shard: None, index: None, vector, radius: None })
@@ -101,14 +109,12 @@ fn write_benchmark(
     remove_stale(ledger, &BTreeSet::new())
 }
 
-/// Names of the classes of a tar's samples, by their keys; one that has none has no label.
-fn labels_of(set: &Classified, shard: usize) -> Result<BTreeMap<String, String>, PipelineError> {
+/// Name of the class of each of a tar's samples by its raw index, or why it has none.
+fn labels_of(set: &Classified, shard: usize) -> Result<BTreeMap<u32, Result<String, LabelError>>, PipelineError> {
     let mut labels = BTreeMap::new();
-    set.labels(shard, &mut |key, class| {
-        if let Ok(class) = class {
-            let name = set.class_names.get(class).cloned().unwrap_or_else(|| class.to_string());
-            labels.insert(key, name);
-        }
+    set.labels(shard, &mut |index, class| {
+        let name = |class: usize| set.class_names.get(class).cloned().unwrap_or_else(|| class.to_string());
+        labels.insert(index, class.map(name));
         Ok::<_, PipelineError>(())
     })?;
     Ok(labels)

@@ -131,11 +131,13 @@ pub fn embed_pictures(
     let mut folder = OutFolder::make(&embedding.run).map_err(PipelineError::at(&embedding.run))?;
     folder.goes_with(SOURCE_FILES).map_err(PipelineError::at(&embedding.run))?;
     files.note(&embedding.run)?;
-    let done = prune(&embedding, stop.clone(), progress)?;
+    let mut done = prune(&embedding, stop.clone(), progress)?;
+    let whole = PipelineError::if_not_whole(done.interrupted, &done.failed);
+    let whole = whole.map_err(|error| error.within(pictures.display()));
+    let finished = whole.and_then(|()| embed::finish(&embedding, false, &mut done.notices));
     // Whoever embeds them by a command of its own hears this too.
     done.notices.lines().for_each(|line| tracing::warn!("{}: {line}", pictures.display()));
-    PipelineError::if_not_whole(done.interrupted, &done.failed).map_err(|error| error.within(pictures.display()))?;
-    embed::finish(&embedding, false)?;
+    finished?;
     files.note_embedded(&embedding.run)?;
     // Also where the list is all that is new, beside what an earlier version has embedded.
     folder.keep();

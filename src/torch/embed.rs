@@ -23,13 +23,13 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     let mut config = config(args, launched)?;
     embed::check(&config)?;
     let mut begun = run_config::begin(&mut config, &args.watched, run_config::Showing::Everywhere)?;
-    let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
+    let mut report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
     begun.hide();
     if !begun.speaks {
         return Ok(run_config::silently(report.interrupted, &report.failed));
     }
     if !report.interrupted && report.failed.is_empty() {
-        let to_come = embed::finish(&config, args.format == "npy")?;
+        let to_come = embed::finish(&config, args.format == "npy", &mut report.notices)?;
         if to_come > 0 {
             say(format!("{to_come} shards of other slices are to come; whoever ends last writes the whole"));
         }
