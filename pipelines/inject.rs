@@ -32,7 +32,7 @@ use trommel_shard::promised::STATS_ENDING;
 use trommel_shard::samples::GroupConfig;
 
 use crate::error::PipelineError;
-use crate::labelled::{ClassNames, LabelledPictures};
+use crate::labelled::{ClassNames, LabelledPictures, nothing};
 
 /// What says with which settings the folder is made.
 const MARK: &str = "inject.json";
@@ -149,6 +149,9 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
             shards.add(&Injected { key: &key, class, copy, bytes: &bytes, extension })
         })?;
         notices = labelled.notices;
+        if pictures == 0 {
+            return Err(nothing(&config.folder, "no picture is there", &notices));
+        }
     }
     if let Ok(found) = Folders::find(&config.folder, &GroupConfig::default()) {
         let text = "captions beside pictures, in whose place the caption of their class stands";

@@ -13,8 +13,10 @@ use trommel_decode::Limits;
 use trommel_shard::classified::{Classified, ClassifiedError, Labelled, captioned};
 use trommel_shard::folders::{Folders, Picture};
 use trommel_shard::samples::GroupConfig;
+use trommel_shard::store::Local;
 
 use crate::error::PipelineError;
+use crate::stray_files::beside;
 
 /// What is said of the classes beside the pictures.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +93,9 @@ impl LabelledPictures {
         if set.class_names.is_empty() {
             return usage("no classnames.txt beside the tars: --classnames FILE");
         }
-        let (class_names, templates, notices) = (set.class_names.clone(), set.templates.clone(), set.notices.clone());
+        let (class_names, templates, mut notices) =
+            (set.class_names.clone(), set.templates.clone(), set.notices.clone());
+        notices.merge(&beside(&[data.display().to_string()], &Local::default(), &GroupConfig::default())?);
         Ok(Self { source: Source::Shards(set), class_names, templates, notices })
     }
 
@@ -161,13 +165,13 @@ impl LabelledPictures {
         match &self.source {
             Source::Shards(set) => {
                 for (at, shard) in set.shards.iter().enumerate() {
-                    let found = set.read(at, &mut |Labelled { key, content }| {
+                    let found = set.read(at, &mut |Labelled { key, content, .. }| {
                         let place = format!("{}: {key}", shard.display());
-                        let key = set.names.get(at).map(|name| format!("{name}/{key}")).unwrap_or(key);
+                        let picture = PictureName { place, key, shard: set.names.get(at).cloned() };
                         match &content {
                             // The class stands beside the picture: both are read before anybody can ask for it.
-                            Ok((_, class)) if !wanted(&key, *class) => Ok(()),
-                            _ => see(PictureName { place, key }, content.map_err(Cause::from)),
+                            Ok((_, class)) if !wanted(&picture.in_set(), *class) => Ok(()),
+                            _ => see(picture, content.map_err(Cause::from)),
                         }
                     })?;
                     self.notices.merge(&found);
@@ -198,6 +202,14 @@ impl LabelledPictures {
         }
         Ok(())
     }
+}
+
+/// Says that nothing came of `data`, and with it what was lost there or passed over.
+#[must_use]
+pub fn nothing(data: &Path, what: &str, notices: &Notices) -> PipelineError {
+    let lines: Vec<String> = notices.lines().collect();
+    let why = if lines.is_empty() { String::new() } else { format!("; {}", lines.join("; ")) };
+    PipelineError::usage(format!("{}: {what}{why}", data.display()))
 }
 
 impl From<ClassifiedError> for PipelineError {

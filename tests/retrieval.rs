@@ -138,6 +138,11 @@ fn layouts_agree_and_what_is_lost_is_said() {
         assert_eq!(recalls(&retrieve(0, &at(data), &[])), due, "{data}");
     }
 
+    tar(&at("set/test/2.tar"), &[]);
+    let out = retrieve(0, &at("set"), &[]);
+    assert_eq!((recalls(&out), &report(&out)["notices"]["uncounted_shards"]["count"]), (due.clone(), &json!(1)));
+    fs::remove_file(at("set/test/2.tar")).unwrap();
+
     // Its pictures are a benchmark like others, without classes.
     let vectors = embedded(&at("flat"), &at("embedded-flat")).vectors;
     assert_eq!(vectors.len(), PICTURES * 64);

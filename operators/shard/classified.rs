@@ -47,7 +47,7 @@ pub struct Classified {
     pub class_names: Vec<String>,
     /// The file with its templates, where there is one.
     pub templates: Option<PathBuf>,
-    /// What is lost of it, or passed over beside it, before a tar is read.
+    /// What is lost of it before a tar is read, and lists of its own that are not read.
     pub notices: Notices,
 }
 
@@ -77,7 +77,7 @@ impl Classified {
     /// As [`Self::find`]; whether its own names can be read is all the same where others are given.
     pub fn find_called(root: &Path, given: &[String]) -> Result<Option<Self>, ClassifiedError> {
         let Some((shards, above)) = packed(root, "classification", "one class a picture")? else { return Ok(None) };
-        let (list, mut notices) = (above.join("classnames.txt"), uncounted(root));
+        let (list, mut notices) = (above.join("classnames.txt"), Notices::default());
         let own = own_names(&list);
         let class_names = if given.is_empty() {
             own?

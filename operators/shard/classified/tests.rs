@@ -55,7 +55,8 @@ fn pictures_come_with_their_classes_and_what_has_none_says_why() {
     }
     fs::write(test.join("1_stats.json"), r#"{"successes": 5}"#).unwrap();
     let set = Classified::find(root).unwrap().unwrap();
-    let of = set.notices.get("uncounted_shards").unwrap();
+    let beside = uncounted(root);
+    let of = beside.get("uncounted_shards").unwrap();
     assert!(of.count == 3 && of.first.ends_with("01.tar, and there are 2"), "{of:?}");
     let lost = set.read(1, &mut |_| Ok::<_, ClassifiedError>(())).unwrap();
     assert_eq!(lost.get("fewer_samples").map(|of| of.lost_samples), Some(3));

@@ -25,6 +25,7 @@ use trommel_evaluate::zero_shot::{normalize, text_features};
 use trommel_model::ModelError;
 use trommel_model::error::Op;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::labelled::nothing;
 use trommel_pipelines::stray_files::beside;
 use trommel_shard::classified::captioned;
 use trommel_shard::folders::FolderReader;
@@ -93,10 +94,7 @@ pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineErr
     pairs.settle(batches.finish()?)?;
     let Pairs { pictures, own, captions, known, notices, .. } = pairs;
     if own.is_empty() {
-        let lines: Vec<String> = notices.lines().collect();
-        let why = if lines.is_empty() { String::new() } else { format!("; {}", lines.join("; ")) };
-        let data = config.data.display();
-        return Err(PipelineError::usage(format!("{data}: no picture with a caption could be read{why}")));
+        return Err(nothing(&config.data, "no picture with a caption could be read", &notices));
     }
     let mut texts = vec![String::new(); known.len()];
     known.into_iter().for_each(|(text, at)| texts[at] = text);
@@ -135,7 +133,8 @@ fn find(data: &Path, reading: &GroupConfig, stores: &Stores) -> Result<(Input, N
     if let Input::Folders(folders) = &input {
         captions(folders, &arguments)?;
     }
-    let mut notices = beside(&arguments, stores, reading)?;
+    // A set's tars are arguments of their own: what lies beside them is asked of its folder.
+    let mut notices = beside(&[data.display().to_string()], stores, reading)?;
     notices.merge(&input.plan().losses());
     Ok((input, notices))
 }
