@@ -35,6 +35,8 @@ pub struct BenchmarkOrigin {
     pub references_rounded: Option<String>,
     /// Folder of the pictures.
     pub source: Option<PathBuf>,
+    /// Names of the shards that its points come from, one a point; empty where no file says any.
+    pub shards: Vec<Option<String>>,
 }
 
 impl BenchmarkOrigin {
@@ -51,6 +53,7 @@ impl BenchmarkOrigin {
             has_radii: reader.has_radii(),
             references_rounded: text(ROUNDED),
             source: text("source").map(PathBuf::from),
+            shards: Vec::new(),
         }
     }
 }

@@ -77,7 +77,14 @@ pub fn load_all(
     loaded.map(|loaded| loaded.map(|(benchmark, origin)| (Arc::new(benchmark), origin))).collect()
 }
 
-fn load_with_origin(named: &NamedPath, notices: &mut Notices) -> Result<(Benchmark, BenchmarkOrigin), PipelineError> {
+/// One of them, and how it came to be.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_origin(
+    named: &NamedPath,
+    notices: &mut Notices,
+) -> Result<(Benchmark, BenchmarkOrigin), PipelineError> {
     let place = format!("benchmark {}", named.name);
     if !with_array(&named.path).0.exists() {
         return Err(PipelineError::usage(format!("no such folder: {}", named.path.display())).within(place));
@@ -85,8 +92,11 @@ fn load_with_origin(named: &NamedPath, notices: &mut Notices) -> Result<(Benchma
     refuse_part(&named.path).map_err(|error| error.within(&place))?;
     whole(named)?;
     let reader = open_set(&named.path).map_err(|error| error.within(&place))?;
-    let origin = BenchmarkOrigin::of(named, &reader);
+    let mut origin = BenchmarkOrigin::of(named, &reader);
     let set = EmbeddingSet::read(&named.path, reader).map_err(|error| PipelineError::usage(error).within(&place))?;
+    if set.shards.iter().any(Option::is_some) {
+        origin.shards = set.shards;
+    }
     for remark in &set.notes.remarks {
         tracing::warn!(benchmark = named.name, "{}; {}", remark.place, remark.kind().1);
     }

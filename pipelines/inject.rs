@@ -145,7 +145,7 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
                     seen.place
                 ))
             })?;
-            let (key, class) = (seen.key, names.get(class).map_or("", String::as_str));
+            let (key, class) = (seen.in_set(), names.get(class).map_or("", String::as_str));
             shards.add(&Injected { key: &key, class, copy, bytes: &bytes, extension })
         })?;
         notices = labelled.notices;
@@ -170,7 +170,7 @@ fn choose(config: &InjectConfig, items: Items) -> Result<HashSet<u64>, PipelineE
         &Limits::default(),
         &mut |_, _| true,
         &mut |seen, _| {
-            draws.push((random_hash(config.seed, &config.set, &seen.key), draws.len() as u64));
+            draws.push((random_hash(config.seed, &config.set, &seen.in_set()), draws.len() as u64));
             Ok(())
         },
     )?;

@@ -57,6 +57,16 @@ pub struct PictureName {
     pub place: String,
     /// Its key, as embedding the same set gives it.
     pub key: String,
+    /// Name of its tar, where keys are each tar's own and may come again in another one.
+    pub shard: Option<String>,
+}
+
+impl PictureName {
+    /// What it alone is called in its set: its key, in its tar where that has keys of its own.
+    #[must_use]
+    pub fn in_set(&self) -> String {
+        self.shard.as_ref().map_or_else(|| self.key.clone(), |shard| format!("{shard}/{}", self.key))
+    }
 }
 
 /// What is shown of a picture: its encoded bytes or why there are none, its class.
@@ -152,7 +162,8 @@ impl LabelledPictures {
         Ok(Self { source: Source::Folders(folders, classes), class_names, templates: None, notices })
     }
 
-    /// Shows every picture that is wanted by key and class, class by class or tar by tar; what is passed over among them is added to the notices.
+    /// Shows every picture that is wanted by its name in the set and its class, class by class or tar by tar; what is passed over among them is added
+    /// to the notices.
     ///
     /// # Errors
     /// Files that cannot be read, which the same command tries again; or what `see` returns.
@@ -195,7 +206,7 @@ impl LabelledPictures {
                         } else {
                             Ok((std::fs::read(&path).map_err(unread)?, class))
                         };
-                        see(PictureName { place: path.display().to_string(), key }, content)?;
+                        see(PictureName { place: path.display().to_string(), key, shard: None }, content)?;
                     }
                 }
             }

@@ -37,6 +37,8 @@ pub struct TestPoints {
     pub keys: Vec<String>,
     /// Their class labels; as many as keys.
     pub labels: Vec<Option<String>>,
+    /// Names of the shards that they come from; as many as keys.
+    pub shards: Vec<Option<String>>,
     /// Their radii as cosines.
     pub radii: Option<Vec<f64>>,
     /// Where their embeddings are; `None` when they cannot be had any more.
@@ -195,7 +197,8 @@ impl TestPoints {
         match read(&folder, due) {
             Ok(read) => {
                 found.points = read.keys.len() as u64;
-                (found.keys, found.labels, found.radii) = (read.keys, read.labels, read.radii);
+                (found.keys, found.labels, found.shards, found.radii) =
+                    (read.keys, read.labels, read.shards, read.radii);
                 found.folder = Some(folder);
             }
             Err(error) => found.trouble = Some(error.line()),
@@ -214,13 +217,15 @@ impl TestPoints {
 struct Named {
     keys: Vec<String>,
     labels: Vec<Option<String>>,
+    shards: Vec<Option<String>>,
     radii: Option<Vec<f64>>,
 }
 
-/// Keys, labels and radii, if the folder still holds what the run was judged against.
+/// Keys, labels, shards and radii, if the folder still holds what the run was judged against.
 fn read(folder: &Path, due: &Due) -> Result<Named, PipelineError> {
     let mut reader = open_set(folder)?;
-    let (mut keys, mut labels, mut radii) = (Vec::new(), Vec::new(), reader.has_radii().then(Vec::new));
+    let (mut keys, mut labels, mut shards) = (Vec::new(), Vec::new(), Vec::new());
+    let mut radii = reader.has_radii().then(Vec::new);
     let mut hash = Sha256::new();
     for batch in &mut reader {
         let batch = batch.map_err(PipelineError::usage)?;
@@ -229,6 +234,7 @@ fn read(folder: &Path, due: &Due) -> Result<Named, PipelineError> {
         }
         keys.extend(batch.keys);
         labels.extend(batch.labels);
+        shards.extend(batch.shards);
         if let Some(radii) = &mut radii {
             radii.extend(batch.radii.iter().map(|radius| radius.unwrap_or(f64::NAN)));
         }
@@ -240,7 +246,7 @@ fn read(folder: &Path, due: &Due) -> Result<Named, PipelineError> {
     let same = due.points.is_none_or(|points| points == keys.len() as u64)
         && due.sha256.as_ref().is_none_or(|sha| *sha == hash);
     if same {
-        Ok(Named { keys, labels, radii })
+        Ok(Named { keys, labels, shards, radii })
     } else {
         let folder = folder.display();
         Err(PipelineError::usage(format!("{folder} is not the benchmark any more that the run was judged against")))

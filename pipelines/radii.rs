@@ -262,7 +262,7 @@ fn write(
         vectors: benchmark.vectors.clone(),
         keys: benchmark.keys.clone(),
         labels: benchmark.labels.clone(),
-        shards: vec![None; radii.len()],
+        shards: if origin.shards.is_empty() { vec![None; radii.len()] } else { origin.shards.clone() },
         indices: vec![None; radii.len()],
         radii: Some(radii.to_vec()),
         identity: benchmark.identity.clone(),

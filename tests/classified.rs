@@ -193,3 +193,133 @@ fn folders_called_by_numbers_a_table_of_them_and_tars_of_clip_benchmark_are_one_
     fs::remove_file(at("set/test/2.tar")).unwrap();
     assert!(stderr(&eval(3, "set", &[])).contains("2.tar: is not there"));
 }
+
+/// The same pictures in two tars that have the same keys: in each the number of a class.
+fn tars(from: &Path, names: &[String], to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for picture in 0..2 {
+        let mut tar = tar::Builder::new(fs::File::create(to.join(format!("{picture}.tar"))).unwrap());
+        for (class, name) in names.iter().enumerate() {
+            append(&mut tar, format!("{class:02}.cls"), class.to_string().as_bytes());
+            append(
+                &mut tar,
+                format!("{class:02}.jpg"),
+                &fs::read(from.join(name).join(format!("{picture}.jpg"))).unwrap(),
+            );
+        }
+        tar.finish().unwrap();
+    }
+}
+
+#[test]
+fn tars_that_have_the_same_keys_are_told_apart_and_what_is_not_there_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = |name: &str| at(name).display().to_string();
+    let names = folders(&at("named"));
+    tars(&at("named"), &names, &at("tars"));
+    let spoken: Vec<String> = names.iter().map(|name| name.replace('_', " ")).collect();
+    fs::write(at("names.txt"), spoken.join("\n")).unwrap();
+    let (weights, list) = (checkpoint(folder.path()), text("names.txt"));
+    let eval = |status: i32, data: &str, more: &[&str]| {
+        let data = text(data);
+        let words = ["eval", &weights, "--model", MODEL, "--data", &data, "--threads", "1", "--json"];
+        run(status, &[&words[..], more].concat())
+    };
+    let report = |out: &std::process::Output| serde_json::from_slice::<Value>(&out.stdout).unwrap();
+
+    // How near each picture is, as its class folders have it.
+    let reference = World::shared().path("embedded/reference");
+    for set in ["named", "tars"] {
+        let (from, embedded, out) = (text(set), text(&format!("embedded-{set}")), text(&format!("radii-{set}")));
+        run(0, &["embed", &from, "-o", &embedded, "--model", MODEL, "--random-init", "1", "--threads", "1"]);
+        let benchmark = format!("val={embedded}");
+        run(0, &["radii", "--reference", &reference, "--benchmark", &benchmark, "-o", &out]);
+    }
+    let (radii, judged, shards) = (text("radii-tars/val"), text("judged"), World::shared().shards());
+    let due = report(&eval(0, "named", &["--nearest", &text("radii-named/val")]))["nearest"].clone();
+    let benchmark = format!("val={radii}");
+    let prune = ["prune", &shards, "--run", &judged, "--benchmark", &benchmark, "--rule", "drop-above:1"];
+    run(0, &[&prune[..], &["--embedder", MODEL, "--random-init", "1"]].concat());
+    let near = |from: &str| report(&eval(0, "tars", &["--classnames", &list, "--nearest", from]))["nearest"].clone();
+    let found = near(&radii);
+    assert_eq!(found["bins"], due["bins"]);
+    let rho = |of: &Value| of["rho_pictures"].as_f64().unwrap();
+    assert!((rho(&found) - rho(&due)).abs() < 1e-9, "{found} {due}");
+    let of_pool = near(&format!("{judged}@val"));
+    let pictures = of_pool["bins"].as_array().unwrap().iter().map(|bin| bin["pictures"].as_u64().unwrap());
+    assert_eq!(pictures.sum::<u64>(), 2 * CLASSES as u64);
+    // Points that do not say their shards are not told apart.
+    let mut nameless = EmbeddingSet::open(Path::new(&radii)).unwrap();
+    nameless.shards.fill(None);
+    nameless.write(&at("nameless"), Default::default()).unwrap();
+    let said = stderr(&eval(2, "tars", &["--classnames", &list, "--nearest", &text("nameless")]));
+    assert!(said.contains("two test points have the key 00"), "{said}");
+    let half = EmbeddingSet {
+        vectors: nameless.vectors[..CLASSES * nameless.dim].to_vec(),
+        keys: nameless.keys[..CLASSES].to_vec(),
+        labels: nameless.labels[..CLASSES].to_vec(),
+        shards: vec![None; CLASSES],
+        indices: vec![None; CLASSES],
+        radii: nameless.radii.as_ref().map(|radii| radii[..CLASSES].to_vec()),
+        ..nameless.clone()
+    };
+    half.write(&at("half"), Default::default()).unwrap();
+    let said = stderr(&eval(2, "tars", &["--classnames", &list, "--nearest", &text("half")]));
+    assert!(said.contains("two pictures have the key 00") && said.contains("(second: 1.tar/00)"), "{said}");
+
+    // A class of which nothing is there is guessed all the same, by the probe too.
+    fs::write(at("more.txt"), spoken.join("\n") + "\nnobody\nnowhere\n").unwrap();
+    let data = text("tars");
+    let notices = report(&eval(0, "tars", &["--classnames", &text("more.txt"), "--probe", &data]))["notices"].clone();
+    for code in ["classes_without_picture", "probe_classes_without_picture"] {
+        let notice = &notices[code];
+        assert_eq!((&notice["count"], &notice["first"]), (&2.into(), &"nobody, nowhere".into()), "{notices}");
+    }
+
+    // What lies beside tars is said, or nobody knows what is meant.
+    fs::write(at("tars/2.tar.lz4"), "x").unwrap();
+    let said = stderr(&eval(0, "tars", &["--classnames", &list]));
+    assert!(said.contains("called like shards and are none by their endings: 1 (first: 2.tar.lz4)"), "{said}");
+    fs::copy(at("tars/0.tar"), at("named/x.tar")).unwrap();
+    let named = text("named");
+    let inject = |status: i32, from: &str| {
+        stderr(&run(status, &["inject", from, "-o", &text("injected"), "--name", "x", "--classnames", &list]))
+    };
+    for said in [stderr(&eval(2, "named", &["--classnames", &list])), inject(2, &named)] {
+        assert!(said.contains("1 shards and 24 pictures (first: "), "{said}");
+    }
+
+    // Nothing at all is no result.
+    fs::create_dir_all(at("empty")).unwrap();
+    tar::Builder::new(fs::File::create(at("empty/0.tar")).unwrap()).finish().unwrap();
+    fs::create_dir_all(at("none/test")).unwrap();
+    fs::write(at("none/test/nshards.txt"), "0").unwrap();
+    for none in ["empty", "none"] {
+        let said = stderr(&eval(2, none, &["--classnames", &list]));
+        assert!(said.contains(&format!("{none}: no picture could be judged")), "{said}");
+        let said = inject(2, &text(none));
+        assert!(said.contains(&format!("{none}: no picture is there")) && !at("injected").exists(), "{said}");
+    }
+
+    // A picture whose class nobody can tell is embedded, and has no label.
+    fs::create_dir_all(at("set/test")).unwrap();
+    fs::write(at("set/test/nshards.txt"), "1").unwrap();
+    let mut set = tar::Builder::new(fs::File::create(at("set/test/0.tar")).unwrap());
+    let picture = fs::read(at("named").join(&names[0]).join("0.jpg")).unwrap();
+    // Two samples have one key.
+    for (key, class) in [("a", "0"), ("b", "cat"), ("a", "1"), ("c", "7")] {
+        append(&mut set, format!("{key}.cls"), class.as_bytes());
+        append(&mut set, format!("{key}.jpg"), &picture);
+    }
+    append(&mut set, "d.jpg", &picture);
+    set.finish().unwrap();
+    fs::write(at("set/classnames.txt"), "one\ntwo\n").unwrap();
+    let (set, embedded) = (text("set"), text("embedded-set"));
+    let words = ["embed", &set, "-o", &embedded, "--model", MODEL, "--random-init", "1", "--threads", "1", "--json"];
+    let notice = report(&run(0, &words))["notices"]["no_class"].clone();
+    assert_eq!(notice["count"], 3, "{notice}");
+    assert!(notice["first"].as_str().unwrap().ends_with("b: `cat` is no class's number"), "{notice}");
+    let labels = EmbeddingSet::open(Path::new(&embedded)).unwrap().labels;
+    assert_eq!(labels, [Some("one".to_owned()), None, Some("two".into()), None, None]);
+}

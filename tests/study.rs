@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::members::append;
 use common::processes::{Group, until};
 use common::{MODEL, run, stderr, test_data};
 use half::f16;
@@ -387,20 +388,46 @@ fn what_cannot_be_read_any_more_when_it_is_trained_on_is_said() {
     let data = root.join("data").display().to_string();
     let pictures = ["--reference-pictures", "1", "--benchmark-pictures", "1"];
     run(0, &[&["synth", &data, "--shards", "1", "--samples", "40"][..], &pictures].concat());
+    // The photos once more, in tars that have the same keys.
+    let photos = root.join("data/benchmarks/photo");
+    let mut classes: Vec<String> = (fs::read_dir(&photos).unwrap().map(|class| class.unwrap().path()))
+        .filter(|class| class.is_dir())
+        .map(|class| class.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    classes.sort();
+    let of_names: String = classes.iter().map(|class| class.replace('_', " ") + "\n").collect();
+    fs::write(root.join("names.txt"), of_names).unwrap();
+    fs::create_dir(root.join("tars")).unwrap();
+    for (at, half) in classes.chunks(classes.len() / 2).enumerate() {
+        let mut tar = tar::Builder::new(fs::File::create(root.join(format!("tars/{at}.tar"))).unwrap());
+        for (key, class) in half.iter().enumerate() {
+            let number = classes.iter().position(|other| other == class).unwrap();
+            let picture = fs::read_dir(photos.join(class)).unwrap().next().unwrap().unwrap().path();
+            append(&mut tar, format!("{key}.cls"), number.to_string().as_bytes());
+            append(&mut tar, format!("{key}.jpg"), &fs::read(picture).unwrap());
+        }
+        tar.finish().unwrap();
+    }
     let (file, run_folder) = (root.join("study.toml"), into.display().to_string());
     let study = |seeds: &str| {
         let text = format!(
             "pool = \"data/shards/*.tar\"\nreference = \"data/reference\"\nmodel = \"{MODEL}\"\nseeds = {seeds}\n[benchmarks.photo]\n\
-             data = \"data/benchmarks/photo\"\n[embedder]\nmodel = \"{MODEL}\"\nrandom_init = 1\n[training]\nbatch = 8\nsteps = 8\nprecision = \"f32\"\n"
+             data = \"data/benchmarks/photo\"\n[benchmarks.tars]\ndata = \"tars\"\nclassnames = \"names.txt\"\n[embedder]\nmodel = \"{MODEL}\"\nrandom_init = 1\n[training]\nbatch = 8\nsteps = 8\nprecision = \"f32\"\n"
         );
         fs::write(&file, text).unwrap();
         let out = run(0, &["study", file.to_str().unwrap(), "--run", &run_folder, "--json", "--max-rejects", "9"]);
         (serde_json::from_slice::<Value>(&out.stdout).unwrap(), stderr(&out))
     };
     let (report, _) = study("[1]");
-    for code in ["rejected_in_training", "skipped_in_training"] {
+    for code in ["rejected_in_training", "skipped_in_training", "similarity_not_known"] {
         assert!(report["notices"][code].is_null(), "{report}");
     }
+    // Equal pictures are as near in tars as in class folders, and guessed as well.
+    let bins = |at: usize| -> Vec<String> {
+        let bins = report["bins"][at]["bins"].as_array().unwrap().iter();
+        bins.map(|bin| ["low", "pictures", "top1"].map(|field| bin[field].to_string()).join(" ")).collect()
+    };
+    assert!(!bins(0).is_empty() && bins(0) == bins(1), "{report}");
     let (shard, key) = rows(&into, "pruned-photo.parquet").into_iter().next().unwrap();
     let path = root.join("data/shards").join(&shard);
     let mut tar = fs::read(&path).unwrap();

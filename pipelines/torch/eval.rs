@@ -1,6 +1,6 @@
 //! `trommel eval`: labelled pictures ─▶ decode ─▶ image tower ─▶ zero-shot accuracy; a linear probe; accuracy against similarity.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,9 +14,9 @@ use trommel_evaluate::scores::{Accuracy, Guess, Shares};
 use trommel_evaluate::zero_shot::{Classifier, DEFAULT_TEMPLATE};
 
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
+use trommel_pipelines::labelled::{ClassNames, LabelledPictures, PictureName, nothing};
 use trommel_pipelines::lists;
-use trommel_pipelines::nearest;
+use trommel_pipelines::nearest::{self, Near};
 
 mod batches;
 mod features;
@@ -116,17 +116,20 @@ pub struct NearestReport {
 /// Evaluates.
 ///
 /// # Errors
-/// No such checkpoint, weights that do not fit the model, no pictures, another number of class names than of folders,
+/// No such checkpoint, weights that do not fit the model, no picture that could be judged, another number of class names than of folders,
 /// a picture that cannot be read, a picture whose similarity is not known.
 pub fn evaluate(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     evaluate_each(config, &mut |_, _| {})
 }
 
-/// As [`evaluate`]; `each` hears of every picture, by the key that embedding it gives it, what was guessed.
+/// As [`evaluate`]; `each` hears of every picture what was guessed.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> Result<EvalReport, PipelineError> {
+pub fn evaluate_each(
+    config: &EvalConfig,
+    each: &mut dyn FnMut(&PictureName, Guess),
+) -> Result<EvalReport, PipelineError> {
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
     let similarities = config.nearest.as_deref().map(nearest::similarities).transpose()?;
     let mut labelled = LabelledPictures::find(&config.data, &config.classes)?;
@@ -146,11 +149,10 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
     for name in names.iter().filter(|name| !seen.insert(name.as_str())) {
         notices.note("equal_class_names", "class names that other folders have too", name, 1);
     }
-    let probe =
-        probed.as_mut().map(|(on, labelled)| fit(&pictures, on, labelled, names.len(), &mut notices)).transpose()?;
+    let probe = probed.as_mut().map(|(on, labelled)| fit(&pictures, on, labelled, &names, &mut notices)).transpose()?;
 
     let (mut sum, mut of_probe) = (Accuracy::of(names.len()), Accuracy::of(names.len()));
-    let mut keys = Vec::new();
+    let mut judged = Vec::new();
     let rejected =
         features::each(&pictures, &mut labelled, &mut |_, _| true, &mut notices, &mut |features: Features| {
             let logits = classifier.logits(&features.rows).map_err(PipelineError::failed)?;
@@ -160,13 +162,18 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
                 let logits = probe.logits(&features.rows).map_err(PipelineError::failed)?;
                 of_probe.add(&logits, &features.classes).map_err(PipelineError::failed)?;
             }
-            keys.extend(features.keys);
+            judged.extend(features.names);
             Ok(())
         })?;
     notices.merge(&labelled.notices);
-    keys.iter().zip(&sum.guesses).for_each(|(key, guess)| each(key, *guess));
+    if sum.total == 0 {
+        return Err(nothing(&config.data, "no picture could be judged", &notices));
+    }
+    let text = "classes of which no picture was judged, each of them guessed all the same";
+    note_empty("classes_without_picture", text, &names, |class| sum.classes[class].0 > 0, &mut notices);
+    judged.iter().zip(&sum.guesses).for_each(|(picture, guess)| each(picture, *guess));
     let right: Vec<bool> = sum.guesses.iter().map(|guess| guess.is_right).collect();
-    let nearest = similarities.map(|known| against(&known, &keys, &right, &mut notices)).transpose()?;
+    let nearest = similarities.map(|known| against(&known, &judged, &right, &mut notices)).transpose()?;
     let probe = probe.map(|(probe, fit_on)| ProbeReport {
         fit_on,
         shots: config.probe.as_ref().and_then(|probe| probe.shots),
@@ -183,6 +190,12 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
         nearest,
         notices,
     })
+}
+
+/// Notes the classes that have nothing, with the first names.
+fn note_empty(code: &str, text: &str, names: &[String], has: impl Fn(usize) -> bool, notices: &mut Notices) {
+    let empty: Vec<&str> = (0..names.len()).filter(|class| !has(*class)).map(|class| names[class].as_str()).collect();
+    notices.note(code, text, empty.iter().take(3).copied().collect::<Vec<_>>().join(", "), empty.len() as u64);
 }
 
 /// The templates that are given, or else those of the set's `own` file, or else the one default.
@@ -227,19 +240,19 @@ fn fit(
     pictures: &Pictures,
     on: &ProbeOn,
     labelled: &mut LabelledPictures,
-    classes: usize,
+    names: &[String],
     notices: &mut Notices,
 ) -> Result<(Probe, u64), PipelineError> {
     let drawn = on.shots.map(|shots| features::draw(labelled, shots, on.seed)).transpose()?;
     let (mut rows, mut labels): (Vec<Tensor>, Vec<i64>) = Default::default();
     let mut wanted =
-        |key: &str, class: usize| drawn.as_ref().is_none_or(|drawn| drawn.contains(&(class, key.to_owned())));
+        |name: &str, class: usize| drawn.as_ref().is_none_or(|drawn| drawn.contains(&(class, name.to_owned())));
     let mut missing = drawn.clone().unwrap_or_default();
     features::each(pictures, labelled, &mut wanted, notices, &mut |features: Features| {
         rows.push(features.rows);
         labels.extend(features.classes.iter().map(|class| *class as i64));
-        features.classes.into_iter().zip(features.keys).for_each(|picture| {
-            missing.remove(&picture);
+        features.classes.into_iter().zip(features.names).for_each(|(class, picture)| {
+            missing.remove(&(class, picture.in_set()));
         });
         Ok(())
     })?;
@@ -252,14 +265,14 @@ fn fit(
     }
     notices.merge(&labelled.notices);
     if labels.is_empty() {
-        return Err(PipelineError::usage(format!(
-            "{}: no picture to fit a probe on could be decoded",
-            on.data.display()
-        )));
+        return Err(nothing(&on.data, "no picture to fit a probe on could be decoded", notices));
     }
+    let has: HashSet<i64> = labels.iter().copied().collect();
+    let text = "classes of which the linear probe was fit on no picture";
+    note_empty("probe_classes_without_picture", text, names, |class| has.contains(&(class as i64)), notices);
     let config = ProbeConfig { c: on.c, ..ProbeConfig::default() };
     let (rows, truth) = (Tensor::cat(&rows, 0), Tensor::from_slice(&labels));
-    let probe = Probe::fit(&rows, &truth, classes as i64, &config).map_err(PipelineError::failed)?;
+    let probe = Probe::fit(&rows, &truth, names.len() as i64, &config).map_err(PipelineError::failed)?;
     if !probe.has_converged {
         let text = "steps after which the linear probe had not reached its minimum";
         notices.note("probe_not_converged", text, on.data.display().to_string(), probe.steps as u64);
@@ -267,27 +280,34 @@ fn fit(
     Ok((probe, labels.len() as u64))
 }
 
-/// Accuracy against similarity; every picture needs one.
+/// Accuracy against similarity; every picture needs a point of its own.
 fn against(
-    known: &HashMap<String, f64>,
-    keys: &[String],
+    known: &Near,
+    pictures: &[PictureName],
     right: &[bool],
     notices: &mut Notices,
 ) -> Result<NearestReport, PipelineError> {
-    let missing = keys.iter().filter(|key| !known.contains_key(*key)).count();
-    if let Some(first) = keys.iter().find(|key| !known.contains_key(*key)) {
-        let all = keys.len();
+    let point = |picture: &PictureName| known.find(picture.shard.as_deref(), &picture.key);
+    let missing: Vec<&PictureName> = pictures.iter().filter(|picture| point(picture).is_none()).collect();
+    if let Some(first) = missing.first() {
+        let (missing, all, first) = (missing.len(), pictures.len(), first.in_set());
         return Err(PipelineError::usage(format!(
             "--nearest: {missing} of {all} pictures are not in it (first: {first})"
         )));
     }
-    if known.len() > keys.len() {
-        let text = "points of --nearest whose pictures were not judged";
-        let have: HashSet<&str> = keys.iter().map(String::as_str).collect();
-        let first = known.keys().filter(|key| !have.contains(key.as_str())).min().cloned().unwrap_or_default();
-        notices.note("nearest_without_picture", text, first, (known.len() - keys.len()) as u64);
+    let points: Vec<usize> = pictures.iter().filter_map(point).collect();
+    let mut judged = HashSet::new();
+    if let Some((picture, _)) = pictures.iter().zip(&points).find(|(_, point)| !judged.insert(**point)) {
+        let (key, second) = (&picture.key, picture.in_set());
+        return Err(PipelineError::usage(format!(
+            "--nearest: two pictures have the key {key}, and one point that does not say its shard (second: {second})"
+        )));
     }
-    let similarities: Vec<f64> = keys.iter().map(|key| known[key]).collect();
+    let text = "points of --nearest whose pictures were not judged";
+    let others: Vec<&str> = known.keys().filter(|(at, _)| !judged.contains(at)).map(|(_, key)| key).collect();
+    let first = others.iter().min().copied().unwrap_or_default();
+    notices.note("nearest_without_picture", text, first, others.len() as u64);
+    let similarities: Vec<f64> = points.into_iter().map(|at| known.similarity(at)).collect();
     let counted = bins(similarities.iter().copied().zip(right.iter().copied()));
     let told = |bin: &Bin| (bin.low, bin.pictures, bin.right as f64 / bin.pictures as f64);
     let rights: Vec<f64> = right.iter().map(|right| f64::from(u8::from(*right))).collect();
@@ -306,16 +326,16 @@ mod tests {
     /// Expected: scipy.stats.spearmanr over the bins, but for the one of nine pictures (with it 0.1), and over the pictures.
     #[test]
     fn accuracy_is_set_against_similarity_by_full_bins_and_by_pictures() {
-        let (mut known, mut keys, mut right) = (HashMap::new(), Vec::new(), Vec::new());
+        let (mut known, mut pictures, mut right) = (Vec::new(), Vec::new(), Vec::new());
         for (low, count, good) in [(0.5, 20, 0), (0.6, 20, 10), (0.7, 20, 5), (0.8, 20, 15), (0.9, 9, 0)] {
             for at in 0..count {
                 let key = format!("{low}/{at}");
-                known.insert(key.clone(), low + 0.02);
-                keys.push(key);
+                known.push((None, key.clone(), low + 0.02));
+                pictures.push(PictureName { place: key.clone(), key, shard: None });
                 right.push(at < good);
             }
         }
-        let report = against(&known, &keys, &right, &mut Notices::default()).unwrap();
+        let report = against(&Near::of(known), &pictures, &right, &mut Notices::default()).unwrap();
         assert!((report.rho_bins.unwrap() - 0.8).abs() < 1e-12, "{:?}", report.rho_bins);
         assert!((report.rho_pictures.unwrap() - 0.251_062_987_193).abs() < 1e-9, "{:?}", report.rho_pictures);
     }

@@ -21,11 +21,11 @@ pub(super) struct Features {
     pub rows: Tensor,
     /// Number of each one's class.
     pub classes: Vec<usize>,
-    /// Their keys, as embedding the same folder gives them.
-    pub keys: Vec<String>,
+    /// What they are called.
+    pub names: Vec<PictureName>,
 }
 
-/// Gives the features of all pictures that are wanted by key and class, in their order; and how many were left out, which are among the losses.
+/// Gives the features of all pictures that are wanted by name and class, in their order; and how many were left out, which are among the losses.
 ///
 /// # Errors
 /// A picture that cannot be read, libtorch refuses, or what `take` says.
@@ -64,8 +64,8 @@ impl Seen<'_> {
             match looked {
                 Looked::Rejected((picture, _), why) => self.reject(&picture, &why),
                 Looked::Features(rows, pictures) => {
-                    let (keys, classes) = pictures.into_iter().map(|(picture, class)| (picture.key, class)).unzip();
-                    (self.take)(Features { rows, classes, keys })?;
+                    let (names, classes) = pictures.into_iter().unzip();
+                    (self.take)(Features { rows, classes, names })?;
                 }
             }
         }

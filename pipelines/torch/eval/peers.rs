@@ -52,8 +52,8 @@ fn peer_every_picture_of_80_templates_is_guessed_as_open_clip_guesses_it() {
         };
         assert_eq!(config.templates.len(), 80);
         let mut guesses = BTreeMap::new();
-        let report = evaluate_each(&config, &mut |key, guess| {
-            guesses.insert(key.to_owned(), (guess.class, guess.is_among_five));
+        let report = evaluate_each(&config, &mut |picture, guess| {
+            guesses.insert(picture.key.clone(), (guess.class, guess.is_among_five));
         });
         (guesses, report.unwrap())
     };

@@ -1,10 +1,12 @@
 //! What a study says: accuracies by set, what the paper claims and what came out, and accuracy against similarity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use trommel_core::notices::Notices;
 use trommel_evaluate::bins::{bin_of, spearman_of_bins};
+use trommel_pipelines::nearest::Near;
 
 use super::sets::{SetKind, TrainingSet};
 use super::trainings::Training;
@@ -143,21 +145,37 @@ pub fn findings(sets: &[TrainingSet], means: &[Mean]) -> Vec<Finding> {
 }
 
 /// The test pictures of one benchmark in bins of `width` by their similarity to the pool, and Spearman's rho between a bin's similarity and
-/// its accuracy, over bins of ten pictures and more; none of fewer than three such bins.
+/// its accuracy, over bins of ten pictures and more; none of fewer than three such bins. Pictures of which nobody knows which point they are, are
+/// lost to it.
 #[must_use]
 pub fn by_similarity(
     benchmark: &str,
-    similarity: &BTreeMap<String, f64>,
+    near: &Near,
     trainings: &[Training],
     width: f64,
+    notices: &mut Notices,
 ) -> (Vec<Bin>, Option<f64>) {
     let mut counts: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
     let mine = trainings.iter().flat_map(|training| &training.accuracies).filter(|it| it.benchmark == benchmark);
     let models = mine.clone().filter(|it| !it.right.is_empty()).count().max(1) as u64;
-    for (key, is_right) in mine.flat_map(|accuracy| &accuracy.right) {
-        let Some(similarity) = similarity.get(key) else { continue };
-        let bin = counts.entry(bin_of(*similarity, width)).or_default();
-        *bin = (bin.0 + 1, bin.1 + u64::from(*is_right));
+    // The models of all seeds have seen the same pictures.
+    let mut unknown = BTreeSet::new();
+    for accuracy in mine {
+        for (at, (key, is_right)) in accuracy.right.iter().enumerate() {
+            let shard = accuracy.shards.get(at).map(String::as_str);
+            let Some(point) = near.find(shard, key) else {
+                unknown.insert((shard, key));
+                continue;
+            };
+            let bin = counts.entry(bin_of(near.similarity(point), width)).or_default();
+            *bin = (bin.0 + 1, bin.1 + u64::from(*is_right));
+        }
+    }
+    if let Some((shard, key)) = unknown.first() {
+        let (count, shard) = (unknown.len() as u64, shard.map_or_else(String::new, |shard| format!("{shard}/")));
+        let text =
+            "test pictures of which nobody knows how near the pool comes, left out of the accuracy by similarity";
+        notices.loss("similarity_not_known", text, format!("benchmark {benchmark}: {shard}{key}"), count, count);
     }
     #[expect(clippy::cast_precision_loss)]
     let bin = |(at, (seen, right)): (i64, (u64, u64))| Bin {
@@ -190,6 +208,7 @@ mod tests {
             top1,
             top5: 1.0,
             right: Vec::new(),
+            shards: Vec::new(),
         };
         let accuracies = tops.iter().map(accuracy).collect();
         Training { set: set.into(), seed, steps: 1, samples_seen: 1, last_loss: None, accuracies }
@@ -274,20 +293,26 @@ mod tests {
 
     #[test]
     fn pictures_are_binned_by_similarity_and_ranked() {
-        let mut similarity = BTreeMap::new();
-        let mut right = Vec::new();
+        let (mut points, mut right, mut shards) = (Vec::new(), Vec::new(), Vec::new());
         // Four bins of twenty; of those of bin k, 5 k are right, but bins 1 and 2 are exchanged.
         for (bin, good) in [(0, 0), (1, 10), (2, 5), (3, 15)] {
             for at in 0..20 {
-                let key = format!("{bin}/{at}");
-                similarity.insert(key.clone(), 0.5 + 0.1 * f64::from(bin) + 0.05);
+                // Each tar has its own keys.
+                let (shard, key) = (format!("{bin}.tar"), at.to_string());
+                points.push((Some(shard.clone()), key.clone(), 0.5 + 0.1 * f64::from(bin) + 0.05));
                 right.push((key, at < good));
+                shards.push(shard);
             }
         }
-        right.push(("not among the points".into(), true));
+        right.push(("7".into(), true));
+        shards.push("4.tar".into());
         let mut pool = training("pool", 0, &[("photo", 0.5)]);
-        pool.accuracies[0].right = right;
-        let (bins, rho) = by_similarity("photo", &similarity, &[pool.clone(), pool], 0.1);
+        (pool.accuracies[0].right, pool.accuracies[0].shards) = (right, shards);
+        let mut notices = Notices::default();
+        let near = Near::of(points);
+        let (bins, rho) = by_similarity("photo", &near, &[pool.clone(), pool], 0.1, &mut notices);
+        let lost = notices.get("similarity_not_known").unwrap();
+        assert_eq!((lost.lost_samples, lost.first.as_str()), (1, "benchmark photo: 4.tar/7"));
         assert_eq!(bins.iter().map(|bin| bin.pictures).collect::<Vec<_>>(), [20, 20, 20, 20]);
         assert_eq!(bins.iter().map(|bin| bin.top1).collect::<Vec<_>>(), [0.0, 0.5, 0.25, 0.75]);
         // By hand: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15).

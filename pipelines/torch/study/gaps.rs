@@ -1,15 +1,16 @@
 //! Similarity gaps: s_i(D) = max over x in D of s(x, t_i), of the reference, the pool and each pruned set. What a set keeps is joined with
 //! the benchmarks once more, so that the gap is measured and not inferred from the rule.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use trommel_core::median::median;
 use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::read::Ledger;
+use trommel_pipelines::benchmark_origin::BenchmarkOrigin;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::kept_maxima::kept_maxima;
+use trommel_pipelines::nearest::Near;
 use trommel_select::membership::Membership;
 use trommel_shard::plan::Plan;
 
@@ -78,19 +79,23 @@ pub(super) fn similarities(
     Ok(found.into_iter().map(|points| points.iter().map(|point| point.similarity).collect()).collect())
 }
 
-/// By benchmark, each test point's largest similarity to the pool by its key, as the ledger has it.
+/// By benchmark, each test point's largest similarity to the pool, as the ledger has it.
 ///
 /// # Errors
 /// A ledger that cannot be read.
-pub(super) fn nearest(pool: &Path, benchmarks: &[Benchmark]) -> Result<Vec<BTreeMap<String, f64>>, PipelineError> {
+pub(super) fn nearest(
+    pool: &Path,
+    benchmarks: &[Benchmark],
+    origins: &[BenchmarkOrigin],
+) -> Result<Vec<Near>, PipelineError> {
     let ledger = Ledger::open(pool).map_err(PipelineError::failed)?;
-    let mut found = vec![BTreeMap::new(); benchmarks.len()];
+    let mut found = vec![Vec::new(); benchmarks.len()];
     for row in ledger.items().map_err(PipelineError::failed)? {
-        let at = usize::from(row.benchmark);
-        let key = benchmarks.get(at).and_then(|benchmark| benchmark.keys.get(row.point as usize));
-        if let (Some(key), Some(similarity)) = (key, row.max_similarity) {
-            found[at].insert(key.clone(), similarity);
+        let (at, point) = (usize::from(row.benchmark), row.point as usize);
+        let (Some(benchmark), Some(origin)) = (benchmarks.get(at), origins.get(at)) else { continue };
+        if let (Some(key), Some(similarity)) = (benchmark.keys.get(point), row.max_similarity) {
+            found[at].push((origin.shards.get(point).cloned().flatten(), key.clone(), similarity));
         }
     }
-    Ok(found)
+    Ok(found.into_iter().map(Near::of).collect())
 }

@@ -150,7 +150,7 @@ pub fn study(
     let passed_over = study.inject()?;
 
     let (embedder, lost) = study.embedder()?;
-    let (benchmarks, mut notices) = study.radii(&embedder)?;
+    let ((benchmarks, origins), mut notices) = study.radii(&embedder)?;
     let pool = study.pool(&embedder)?;
     let sets = study.splits(&pool)?;
     let gaps = study.gaps(&sets, &benchmarks)?;
@@ -171,8 +171,9 @@ pub fn study(
         trainings,
         means,
     };
-    for (benchmark, nearest) in benchmarks.iter().zip(study.nearest(&benchmarks)?) {
-        let (bins, rho) = by_similarity(&benchmark.name, &nearest, &report.trainings, study.file.similarity_bin);
+    for (benchmark, nearest) in benchmarks.iter().zip(study.nearest(&benchmarks, &origins)?) {
+        let (name, width, lost) = (&benchmark.name, study.file.similarity_bin, &mut report.notices);
+        let (bins, rho) = by_similarity(name, &nearest, &report.trainings, width, lost);
         report.bins.push(Binned { benchmark: benchmark.name.clone(), bins, spearman_rho: rho });
     }
     report::write(&report, &study.file, &config.run.join("report"))?;

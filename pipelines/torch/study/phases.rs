@@ -1,6 +1,5 @@
 //! The phases up to the splits, in their order.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,18 +23,23 @@ use crate::prune::prune;
 use crate::radii::with_embedded;
 use crate::run_setup::Input;
 use crate::train::TrainRun;
-use trommel_pipelines::benchmarks::{NamedPath, load};
+use trommel_pipelines::benchmark_origin::BenchmarkOrigin;
+use trommel_pipelines::benchmarks::{NamedPath, load_with_origin};
 use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, ReadingConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::inject::{InjectConfig, check_caption, inject};
 use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 use trommel_pipelines::lists;
+use trommel_pipelines::nearest::Near;
 use trommel_pipelines::radii::{RadiiConfig, radii};
 use trommel_pipelines::select::LedgerReading;
 use trommel_pipelines::training_folder::newest_weights;
 
 /// The set that the reference is where it joins the pool.
 const INJECTED: &str = "reference";
+
+/// Benchmarks, and how each came to be.
+pub(super) type WithOrigins = (Vec<Benchmark>, Vec<BenchmarkOrigin>);
 
 /// The judged pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,7 +168,7 @@ impl Study<'_> {
     }
 
     /// Embeds benchmarks and reference, and measures the radii; with what of the reference was lost.
-    pub(super) fn radii(&self, embedder: &EmbedderConfig) -> Result<(Vec<Benchmark>, Notices), PipelineError> {
+    pub(super) fn radii(&self, embedder: &EmbedderConfig) -> Result<(WithOrigins, Notices), PipelineError> {
         let out = self.place("radii");
         let mut notices = once(&self.place("radii.json"), &json!(null), || {
             let pictures = |(name, of): (&String, &BenchmarkFile)| NamedPath {
@@ -189,7 +193,7 @@ impl Study<'_> {
             Ok(gaps.into_iter().next().map(|gap| gap.notices).unwrap_or_default())
         })?;
         let radii = self.with_radii();
-        Ok((radii.iter().map(|named| load(named, &mut notices)).collect::<Result<_, _>>()?, notices))
+        Ok((radii.iter().map(|named| load_with_origin(named, &mut notices)).collect::<Result<_, _>>()?, notices))
     }
 
     /// The benchmarks with their radii.
@@ -280,9 +284,13 @@ impl Study<'_> {
         Ok(gaps)
     }
 
-    /// By benchmark, each test picture's similarity to the pool by its key.
-    pub(super) fn nearest(&self, benchmarks: &[Benchmark]) -> Result<Vec<BTreeMap<String, f64>>, PipelineError> {
-        nearest(&self.place("pool"), benchmarks)
+    /// By benchmark, each test picture's similarity to the pool.
+    pub(super) fn nearest(
+        &self,
+        benchmarks: &[Benchmark],
+        origins: &[BenchmarkOrigin],
+    ) -> Result<Vec<Near>, PipelineError> {
+        nearest(&self.place("pool"), benchmarks, origins)
     }
 
     /// What judges, or reads only.

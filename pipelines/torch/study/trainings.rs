@@ -53,6 +53,9 @@ pub struct Accuracy {
     /// Of the whole pool's models: whether the first guess was right, by the picture's key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub right: Vec<(String, bool)>,
+    /// The tar of each of these, where keys are each tar's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<String>,
 }
 
 /// How a training ended.
@@ -166,15 +169,16 @@ impl Study<'_> {
             let (mut accuracies, mut notices) = (Vec::new(), Notices::default());
             for (name, config) in self.file.benchmarks.keys().zip(&configs) {
                 PipelineError::if_ending(self.stop)?;
-                let mut right = Vec::new();
-                let report = evaluate_each(config, &mut |key, guess| {
+                let (mut right, mut shards) = (Vec::new(), Vec::new());
+                let report = evaluate_each(config, &mut |picture, guess| {
                     if set.kind == SetKind::Pool {
-                        right.push((key.to_owned(), guess.is_right));
+                        right.push((picture.key.clone(), guess.is_right));
+                        shards.extend(picture.shard.clone());
                     }
                 })?;
                 notices.merge(&report.notices);
                 let (pictures, top1, top5) = (report.pictures, report.zero_shot.top1, report.zero_shot.top5);
-                accuracies.push(Accuracy { benchmark: name.clone(), pictures, top1, top5, right });
+                accuracies.push(Accuracy { benchmark: name.clone(), pictures, top1, top5, right, shards });
             }
             Ok(Evaluated { accuracies, notices })
         })
