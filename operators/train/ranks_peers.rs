@@ -1,4 +1,4 @@
-//! Two ranks beside PyTorch's DistributedDataParallel with open_clip's loss (`golden/ddp.py`), where a Python that has
+//! Two ranks beside PyTorch's DistributedDataParallel in open_clip's own trainer (`golden/ddp.py`), where a Python that has
 //! both is named by `TROMMEL_PEERS`.
 #![allow(clippy::unwrap_used)]
 
@@ -61,9 +61,13 @@ fn two_ranks_are_distributed_data_parallel() {
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let theirs: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
-    for (name, grad_clip_norm) in [("free", None), ("clipped", Some(1.0))] {
+    for (name, config) in [
+        ("free", recipe()),
+        ("clipped", TrainConfig { grad_clip_norm: Some(1.0), ..recipe() }),
+        ("accumulated", TrainConfig { accumulation_chunks: 2, ..recipe() }),
+    ] {
         let theirs: Vec<f32> = serde_json::from_value(theirs[name].clone()).unwrap();
-        let distance = furthest(&theirs, &ours(&TrainConfig { grad_clip_norm, ..recipe() }));
+        let distance = furthest(&theirs, &ours(&config));
         eprintln!("DistributedDataParallel, {name}: {distance:e}");
         assert!(distance < 1e-4, "{name}: {distance}");
     }

@@ -1,4 +1,4 @@
-//! Training under the sigmoid beside open_clip's own loop with its `SigLipLoss` (`golden/siglip_steps.py`), where a Python that has
+//! Training under the sigmoid beside open_clip's own trainer with `--siglip` (`golden/siglip_steps.py`), where a Python that has
 //! it is named by `TROMMEL_PEERS`: a SigLIP, and a CLIP with a logit bias.
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 use trommel_model::{Architecture, Model, weights};
 
 use super::batch::Batch;
@@ -59,6 +59,21 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
 }
 
+/// By how much of a tensor's largest value our checkpoint differs from theirs: weights, then first moments.
+const COMPARE: &str = "
+import sys, torch
+ours, theirs = (torch.load(folder + '/epoch_1.pt', weights_only=True) for folder in sys.argv[1:])
+assert set(ours['state_dict']) == set(theirs['state_dict'])
+far = lambda a, b: ((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item()
+print(max(far(v, theirs['state_dict'][k]) for k, v in ours['state_dict'].items() if 'in_proj_bias' not in k and 'kv.bias' not in k and 'qkv.bias' not in k))
+a, b = ours['optimizer'], theirs['optimizer']
+assert [g['params'] for g in a['param_groups']] == [g['params'] for g in b['param_groups']]
+assert [g['weight_decay'] for g in a['param_groups']] == [g['weight_decay'] for g in b['param_groups']]
+assert len(a['state']) == len(b['state']) == len(ours['state_dict'])
+assert all(a['state'][i]['exp_avg'].shape == s['exp_avg'].shape for i, s in b['state'].items())
+print(max(far(a['state'][i]['exp_avg'], s['exp_avg']) for i, s in b['state'].items()))
+";
+
 #[test]
 fn steps_under_the_sigmoid_are_open_clips() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,20 +98,27 @@ fn steps_under_the_sigmoid_are_open_clips() {
         let start = folder.join(format!("{name}.pt"));
         let of = |config| trainer(&architecture, &start, config);
 
-        // Gradients of every parameter in the first step.
+        // The checkpoint is theirs: weights by name, moments by number.
+        let checkpoint_differs = |trainer: &Trainer<Model>, after: &str| {
+            let kept = folder.join(format!("{name}.{after}.ours"));
+            let checkpoints = Checkpoints::open(&kept, name, None).unwrap();
+            let position = Position { pass: 0, epoch: 1, cursor: Value::Null };
+            assert!(position.ends_pass());
+            checkpoints.save(trainer, &position).unwrap();
+            let theirs = folder.join(format!("{name}.{after}/checkpoints"));
+            let text = peers(COMPARE, &[&kept, &theirs]).unwrap();
+            let far: Vec<f64> = text.lines().map(|line| line.parse().unwrap()).collect();
+            eprintln!("{name}: weights and moments differ by {far:?} of the largest after the {after} step");
+            (far[0], far[1])
+        };
+
+        // After one step the first moments are the gradients, each a tenth of its own. The keys' bias has none but rounding's: it adds
+        // the same to all of a query's scores.
         let mut first = of(recipe());
         assert!(first.model().logit_bias().is_some(), "{name}");
         first.step(&rows(folder, 0, 0..SAMPLES)).unwrap();
-        assert_eq!(first.parameters().len(), model["parameters"].as_array().unwrap().len());
-        for (parameter, tensor) in first.parameters() {
-            let bytes = std::fs::read(folder.join(format!("{name}.grad.{parameter}"))).unwrap();
-            let theirs = Tensor::from_data_size(&bytes, &tensor.size(), Kind::Float);
-            let largest = f64::try_from(theirs.abs().max()).unwrap();
-            let distance = f64::try_from((tensor.grad() - &theirs).abs().max()).unwrap();
-            // The keys' bias has no gradient but rounding's: it adds the same to all of a query's scores.
-            let bound = 2e-5 * largest.max(1e-2);
-            assert!(distance <= bound, "{name}: gradient of {parameter} differs by {distance:e} of {largest:e}");
-        }
+        let (weights, gradients) = checkpoint_differs(&first, "first");
+        assert!(weights < 2e-2 && gradients <= 2e-5, "{name}: {weights:e}, {gradients:e}");
 
         // Losses over the steps: whole, in chunks of the batch, some rows' logits at a time, and over two ranks.
         let mut whole = of(recipe());
@@ -123,28 +145,7 @@ fn steps_under_the_sigmoid_are_open_clips() {
             assert!(furthest(&ranks[0], &theirs) < 1e-4, "{name}, 2 ranks: {:?} {theirs:?}", ranks[0]);
         }
 
-        // The checkpoint is theirs: weights by name, moments by number.
-        let kept = folder.join(format!("{name}-checkpoints"));
-        let checkpoints = Checkpoints::open(&kept, name, None).unwrap();
-        let position = Position { pass: 0, epoch: 1, cursor: Value::Null };
-        assert!(position.ends_pass());
-        checkpoints.save(&whole, &position).unwrap();
-        let compare = "
-import sys, torch
-ours = torch.load(sys.argv[1] + '/epoch_1.pt', weights_only=True)
-theirs = torch.load(sys.argv[2], weights_only=True)
-assert set(ours['state_dict']) == set(theirs['state_dict'])
-far = lambda a, b: ((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item()
-print(max(far(v, theirs['state_dict'][k]) for k, v in ours['state_dict'].items() if 'in_proj_bias' not in k and 'kv.bias' not in k and 'qkv.bias' not in k))
-a, b = ours['optimizer'], theirs['optimizer']
-assert [g['params'] for g in a['param_groups']] == [g['params'] for g in b['param_groups']]
-assert [g['weight_decay'] for g in a['param_groups']] == [g['weight_decay'] for g in b['param_groups']]
-assert all(a['state'][i]['exp_avg'].shape == s['exp_avg'].shape for i, s in b['state'].items())
-print(max(far(a['state'][i]['exp_avg'], s['exp_avg']) for i, s in b['state'].items()))
-";
-        let text = peers(compare, &[&kept, &folder.join(format!("{name}.after.pt"))]).unwrap();
-        let far: Vec<f64> = text.lines().map(|line| line.parse().unwrap()).collect();
-        eprintln!("{name}: weights and moments differ by {far:?} of the largest");
-        assert!(far.len() == 2 && far.iter().all(|&far| far < 2e-2), "{name}: {far:?}");
+        let (weights, moments) = checkpoint_differs(&whole, "last");
+        assert!(weights < 2e-2 && moments < 2e-2, "{name}: {weights:e}, {moments:e}");
     }
 }

@@ -2,21 +2,21 @@
 
     OMP_NUM_THREADS=1 python operators/train/golden/losses.py > operators/train/golden/losses.json
 
-Peers: open_clip_torch 3.3 (CLIP, ClipLoss), open_clip_train (cosine_lr, autocast), torch (AdamW, clip_grad_norm_). The
-groups of parameters and the order of a step are those of open_clip_train's main.py and train.py. Weights and batches come
+Peers: open_clip_torch 3.3 (CLIP, and open_clip_train.main, which trains by itself: trainer.py), torch. Weights and batches come
 from one formula that both sides compute; only losses are stored.
 """
 import json
 import math
 import sys
+import tempfile
 from importlib.metadata import version
 
 import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip_train.precision import get_autocast
-from open_clip_train.scheduler import cosine_lr
+
+from trainer import known, train
 
 torch.set_num_threads(1)
 M64 = (1 << 64) - 1
@@ -27,6 +27,8 @@ CLIP_CONFIG = {
     "vision_cfg": {"image_size": 16, "layers": 2, "width": 64, "patch_size": 4, "head_width": 32},
     "text_cfg": {"context_length": 12, "vocab_size": 64, "width": 48, "heads": 3, "layers": 2},
 }
+RECIPE = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.98, "eps": 1e-6, "weight_decay": 0.2, "warmup_steps": 5}
+STEPS, SAMPLES = 20, 16
 
 
 def mix(x):
@@ -67,6 +69,15 @@ def fill(model, rule):
             scale, offset = rule(name, tuple(p.shape))
             values = (offset + scale * uniform(name, p.numel())).astype(np.float32)
             p.copy_(torch.from_numpy(values).reshape(p.shape))
+
+
+def clip(folder):
+    """The model "golden" of open_clip's class; the file of its weights."""
+    known(folder, "golden", CLIP_CONFIG)
+    model = open_clip.CLIP(**CLIP_CONFIG)
+    fill(model, scale_and_offset)
+    torch.save(model.state_dict(), f"{folder}/golden.pt")
+    return f"{folder}/golden.pt"
 
 
 def pixels(number, samples, size):
@@ -127,58 +138,17 @@ def tiny_rule(name, shape):
     return rules[name]
 
 
-def train(model, batches, recipe, precision="fp32", accum=1):
-    exclude = lambda n, p: p.ndim < 2 or "bn" in n or "ln" in n or "bias" in n or "logit_scale" in n
-    named = list(model.named_parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for n, p in named if exclude(n, p)], "weight_decay": 0.0},
-            {"params": [p for n, p in named if not exclude(n, p)], "weight_decay": recipe["weight_decay"]},
-        ],
-        lr=recipe["lr"], betas=(recipe["beta1"], recipe["beta2"]), eps=recipe["eps"],
-    )
-    schedule = cosine_lr(optimizer, recipe["lr"], recipe["warmup_steps"], len(batches))
-    loss_of = open_clip.ClipLoss()
-    autocast = get_autocast(precision, device_type="cpu")
-    model.train()
-    losses = []
-    for step, (images, texts) in enumerate(batches):
-        schedule(step)
-        optimizer.zero_grad()
-        if accum == 1:
-            with autocast():
-                out = model(images, texts)
-                loss = loss_of(**out)
-            loss.backward()
-        else:
-            chunks = list(zip(images.chunk(accum), texts.chunk(accum)))
-            with torch.no_grad(), autocast():
-                cached = [model(i, t) for i, t in chunks]
-            for j, (i, t) in enumerate(chunks):
-                with autocast():
-                    out = model(i, t)
-                    inputs = {
-                        k: torch.cat([c[k] for c in cached[:j]] + [out[k]] + [c[k] for c in cached[j + 1:]])
-                        for k in ("image_features", "text_features")
-                    }
-                    loss = loss_of(**inputs, logit_scale=out["logit_scale"])
-                loss.backward()
-        if recipe["grad_clip_norm"] is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["grad_clip_norm"], norm_type=2.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(100))
-        losses.append(loss.item())
-    return losses
+def words_of(recipe):
+    """open_clip's command line for one pass by a recipe."""
+    flags = {"lr": "--lr", "beta1": "--beta1", "beta2": "--beta2", "eps": "--eps", "weight_decay": "--wd", "warmup_steps": "--warmup"}
+    return ["--epochs", "1"] + [word for name, flag in flags.items() for word in (flag, str(recipe[name]))]
 
 
 def main():
-    recipe = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.98, "eps": 1e-6, "weight_decay": 0.2, "warmup_steps": 5}
-    steps, samples = 20, 16
     out = {
         "script": "operators/train/golden/losses.py",
         "peers": {name: version(name) for name in ("open_clip_torch", "torch")},
-        "steps": steps, "batch_samples": samples, "clip_config": CLIP_CONFIG, "recipe": recipe, "losses": {},
+        "steps": STEPS, "batch_samples": SAMPLES, "clip_config": CLIP_CONFIG, "recipe": RECIPE, "losses": {},
     }
 
     def tiny():
@@ -186,19 +156,20 @@ def main():
         fill(model, tiny_rule)
         return model
 
-    def clip():
-        model = open_clip.CLIP(**CLIP_CONFIG, output_dict=True)
-        fill(model, scale_and_offset)
-        return model
-
-    tiny_batches = [(pixels(k, samples, 8), plain_tokens(k, samples, 6, 50)) for k in range(steps)]
-    clip_batches = [(pixels(k, samples, 16), caption_tokens(k, samples, 12, 64)) for k in range(steps)]
-    free, clipped = {**recipe, "grad_clip_norm": None}, {**recipe, "grad_clip_norm": 1.0}
-    for name, make, batches in (("tiny", tiny, tiny_batches), ("clip", clip, clip_batches)):
-        out["losses"][name] = train(make(), batches, free)
-        out["losses"][f"{name} clipped"] = train(make(), batches, clipped)
-        out["losses"][f"{name} accumulated 4"] = train(make(), batches, free, accum=4)
-        out["losses"][f"{name} bf16"] = train(make(), batches, free, precision="amp_bf16")
+    tiny_batches = [(pixels(k, SAMPLES, 8), plain_tokens(k, SAMPLES, 6, 50)) for k in range(STEPS)]
+    clip_batches = [(pixels(k, SAMPLES, 16), caption_tokens(k, SAMPLES, 12, 64)) for k in range(STEPS)]
+    cases = {
+        "": ["--precision", "fp32"],
+        " clipped": ["--precision", "fp32", "--grad-clip-norm", "1.0"],
+        " accumulated 4": ["--precision", "fp32", "--accum-freq", "4"],
+        " bf16": ["--precision", "amp_bf16"],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        weights = ["--model", "golden", "--pretrained", clip(folder)]
+        for name, make, batches in (("tiny", tiny, tiny_batches), ("clip", None, clip_batches)):
+            for case, more in cases.items():
+                words = [*weights, *words_of(RECIPE), *more]
+                out["losses"][name + case] = train(folder, name + case, batches, words, make=make)
     json.dump(out, sys.stdout, indent=1)
     print()
 
