@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -105,4 +107,36 @@ fn checkpoints_go_to_open_clip_and_come_back() {
     assert!((eval(&again) - eval(&ours)).abs() < 1e-9);
     embed(0, &again, &path("returned"), &[]);
     by_peer(&python, &["features", root, &ours, &path("returned")]);
+}
+
+/// Every number of the recipe off its default, and captions padded and not. A flag that is not heeded moves the weights by 7e-3 at least.
+#[test]
+fn a_recipe_trains_as_open_clips() {
+    let Some(python) = peer("open_clip, pandas and tensorboard") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let recipe = "--lr 3e-3 --beta1 0.8 --beta2 0.9 --eps 1e-3 --wd 0.5 --grad-clip-norm 0.5 --warmup 2";
+    let recipe: Vec<&str> = recipe.split(' ').collect();
+    by_peer(&python, &[&["recipe", root, "8"], &recipe[..]].concat());
+    let (shard, model, start) = (path("shard.tar"), path("tiny.json"), path("start.pt"));
+    for padding in ["none", "full"] {
+        let into = path(padding);
+        let args =
+            ["train", &shard, "--run", &into, "--rule", "random:100%", "--model", &model, "--pretrained", &start];
+        let more = ["--batch", "12", "--steps", "8", "--precision", "f32", "--threads", "1", "--text-padding", padding];
+        run(0, &[&args[..], &more, &recipe].concat());
+        let state = fs::read_to_string(path(&format!("{padding}/checkpoints/step_00000008/state.json"))).unwrap();
+        assert_eq!(
+            state.contains("text_padding"),
+            padding == "none",
+            "a padded run has the hash of when there was no choice"
+        );
+        let said = by_peer(&python, &["compare", root, &into]);
+        let far: BTreeMap<String, f64> = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        eprintln!("padding {padding}: {far:?}");
+        let bounds =
+            [("lr", 1e-6), ("loss", 1e-4), ("scale", 1e-5), ("weights", 1e-4), ("exp_avg", 1e-3), ("exp_avg_sq", 1e-3)];
+        assert!(bounds.iter().all(|&(what, bound)| far[what] < bound) && far["moved"] > 1e-3, "{padding}: {far:?}");
+    }
 }

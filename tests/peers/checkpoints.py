@@ -6,6 +6,8 @@ Peer: open_clip_torch (open_clip_train with pandas), torch, pyarrow. Usage:
     checkpoints.py top1 FOLDER WEIGHTS            open_clip's zero-shot accuracy on the class folders, in percent
     checkpoints.py again FOLDER WEIGHTS OUT       loads WEIGHTS by open_clip and saves its state_dict
     checkpoints.py resume FOLDER EPOCH MOMENTS    open_clip's trainer resumes from EPOCH, whose moments are those of MOMENTS
+    checkpoints.py recipe FOLDER STEPS FLAG..     a shard of one batch, weights in start.pt, and open_clip's trainer on both for so many steps
+    checkpoints.py compare FOLDER RUN             our steps in RUN against those
 """
 
 import glob
@@ -36,7 +38,8 @@ def picture(n):
     return Image.fromarray((base + rng.integers(0, 30, base.shape)).clip(0, 255).astype("u1"))
 
 
-def make(folder):
+def lay_out(folder, picture, caption):
+    """The model's configuration, and twelve samples as open_clip reads them and as a shard."""
     os.makedirs(f"{folder}/model")
     json.dump(TINY, open(f"{folder}/tiny.json", "w"))
     json.dump({"model_cfg": TINY, "preprocess_cfg": {}}, open(f"{folder}/model/open_clip_config.json", "w"))
@@ -47,12 +50,16 @@ def make(folder):
             os.makedirs(f"{folder}/data/{label}", exist_ok=True)
             path = f"{folder}/data/{label}/{n:03}.png"
             picture(n).save(path)
-            rows.append(f"{path}\ta photo of a {label}")
-            for name, data in ((f"{n:03}.png", open(path, "rb").read()), (f"{n:03}.txt", f"a {label}".encode())):
+            rows.append(f"{path}\t{caption(n)}")
+            for name, data in ((f"{n:03}.png", open(path, "rb").read()), (f"{n:03}.txt", caption(n).encode())):
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
     open(f"{folder}/train.csv", "w").write("\n".join(rows) + "\n")
+
+
+def make(folder):
+    lay_out(folder, picture, lambda n: f"a photo of a {CLASSES[n % 3]}")
     said = train(folder, "run", 1)
     assert os.path.exists(f"{folder}/logs/run/checkpoints/epoch_1.pt"), said
     model, _ = load(folder, f"{folder}/logs/run/checkpoints/epoch_1.pt")
@@ -121,6 +128,51 @@ def resume(folder, epoch, moments):
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0, 0.2]
     said = train(folder, "resumed", 2, "--resume", epoch)
     assert f"=> resuming checkpoint '{epoch}' (epoch 1)" in said and os.path.exists(f"{folder}/logs/resumed/checkpoints/epoch_2.pt"), said
+
+
+def recipe(folder, steps, *flags):
+    # Pictures of one colour, whose crops are all alike; and one batch, so that a step is an epoch and the order inside tells nothing.
+    def plain(n):
+        return Image.new("RGB", (40, 40), (n * 97 % 256, n * 57 % 256, n * 31 % 256))
+
+    lay_out(folder, plain, lambda n: f"{n} {CLASSES[n % 3]} trees" + " in a row" * (n % 4))
+    open_clip.add_model_config(f"{folder}/tiny.json")
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("tiny").state_dict(), f"{folder}/start.pt")
+    whole = ["--batch-size", "12", "--resume", "start.pt"]
+    said = train(folder, "recipe", int(steps), *whole, "--report-to", "tensorboard", "--log-every-n-steps", "1", *flags)
+    assert "=> loaded checkpoint 'start.pt' (epoch 0)" in said, said
+    assert os.path.exists(f"{folder}/logs/recipe/checkpoints/epoch_{steps}.pt"), said
+
+
+def compare(folder, run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def logged(tag):
+        events = EventAccumulator(f"{folder}/logs/recipe/tensorboard")
+        events.Reload()
+        theirs = [event.value for event in events.Scalars(tag)]
+        ours = [json.loads(line)[tag] for line in open(f"{run}/logs/metrics.jsonl")]
+        assert len(ours) == len(theirs), (ours, theirs)
+        return max(abs(a - b) / abs(b) for a, b in zip(ours, theirs))
+
+    def far(a, b):
+        return ((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item()
+
+    steps = len(glob.glob(f"{folder}/logs/recipe/checkpoints/epoch_*.pt"))
+    theirs = torch.load(f"{folder}/logs/recipe/checkpoints/epoch_{steps}.pt", weights_only=True)
+    ours = torch.load(f"{run}/checkpoints/epoch_latest.pt", weights_only=True)
+    start = torch.load(f"{folder}/start.pt", weights_only=True)
+    a, b = ours["optimizer"], theirs["optimizer"]
+    for of_ours, of_theirs in zip(a["param_groups"], b["param_groups"], strict=True):
+        for name in ("params", "betas", "eps", "weight_decay"):
+            assert of_ours[name] == of_theirs[name], (name, of_ours[name], of_theirs[name])
+    out = {tag: logged("train/" + tag) for tag in ("loss", "scale", "lr")}
+    out["weights"] = max(far(ours["state_dict"][k], v) for k, v in theirs["state_dict"].items())
+    for kind in ("exp_avg", "exp_avg_sq"):
+        out[kind] = max(((a["state"][i][kind] - s[kind]).abs().max() / s[kind].abs().max()).item() for i, s in b["state"].items())
+    out["moved"] = min(far(start[k], v) for k, v in theirs["state_dict"].items())
+    print(json.dumps(out))
 
 
 torch.set_num_threads(1)
