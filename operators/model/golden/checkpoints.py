@@ -1,5 +1,6 @@
 """Weights in the forms that torch, open_clip and their users leave behind, and what open_clip's own `load_checkpoint`
-makes of each. Peer: open_clip_torch, torch. Usage: checkpoints.py FOLDER; prints one JSON line a file."""
+makes of each. Peer: open_clip_torch, torch. Usage: checkpoints.py FOLDER; prints one JSON line a file. Of them open_clip's own trainer
+writes epoch.pt; the others are variants of it and of a state_dict, made by hand."""
 
 import argparse
 import collections
@@ -15,6 +16,9 @@ import open_clip
 import torch
 from open_clip.factory import load_checkpoint
 from safetensors.torch import save_file
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../train/golden"))
+from trainer import known, train  # noqa: E402
 
 out = sys.argv[1]
 SMALL = {
@@ -43,6 +47,7 @@ model.encode_text(torch.zeros(2, 7, dtype=torch.long)).sum().backward()
 optimizer.step()
 model = build(SMALL)
 state = model.state_dict()
+# The names of a run of several processes.
 ddp = collections.OrderedDict(("module." + name, tensor) for name, tensor in state.items())
 flat = torch.cat([tensor.reshape(-1) for tensor in state.values()])
 views, at = {}, 0
@@ -87,8 +92,13 @@ def save(name, value, of=None, loads=None, refused=None, **options):
 save("state_dict.pt", state)
 save("keep_vars.pt", model.state_dict(keep_vars=True))
 save("parameters.pt", dict(model.named_parameters()))
-save("epoch.pt", {"epoch": 1, "name": "run", "state_dict": ddp, "optimizer": optimizer.state_dict(),
-                  "scaler": {"scale": 65536.0, "growth_tracker": 3}})
+known(out, "small", SMALL)
+words = ["--model", "small", "--epochs", "1", "--warmup", "1", "--precision", "fp32"]
+train(out, "trained", [(torch.rand(2, 3, 16, 16), torch.arange(14).reshape(2, 7))], words)
+os.rename(os.path.join(out, "trained/checkpoints/epoch_1.pt"), os.path.join(out, "epoch.pt"))
+lines("epoch.pt")
+save("ddp.pt", {"epoch": 1, "name": "run", "state_dict": ddp, "optimizer": optimizer.state_dict(),
+                "scaler": {"scale": 65536.0, "growth_tracker": 3}})
 save("ema.pt", {"epoch": 1, "state_dict_ema": build(SMALL, seed=5).state_dict(), "state_dict": ddp})
 save("logit_scale.pt", {**state, "logit_scale": state["logit_scale"].reshape(1)})
 save("half.pt", {name: tensor.half() for name, tensor in state.items()})

@@ -1,4 +1,4 @@
-"""Small files as open_clip and torch write them: checkpoints, state dictionaries, safetensors, a TorchScript encoder.
+"""Small files as open_clip and torch write them: a checkpoint of open_clip's trainer, state dictionaries, safetensors, a TorchScript encoder.
 
 Peer: open_clip_torch 3.3.0, torch 2.11.0, safetensors. Run: python operators/model/golden/files.py
 Writes into files/ beside itself, with files.json: the model's configuration, the fingerprint of its weights
@@ -9,7 +9,10 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import struct
+import sys
+import tempfile
 
 import numpy as np
 import open_clip
@@ -19,6 +22,9 @@ from safetensors.torch import save_file
 from towers import fill, pixels
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.join(HERE, "../../train/golden"))
+from trainer import known, train  # noqa: E402
+
 OUT = os.path.join(HERE, "files")
 CONFIG = {
     "embed_dim": 8,
@@ -55,16 +61,16 @@ def main():
     model = open_clip.model.CLIP(**CONFIG).eval()
     fill(model)
     state = model.state_dict()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    model.encode_image(torch.zeros(1, 3, 16, 16)).sum().backward()
-    optimizer.step()
-    fill(model)
-    ddp = {"module." + name: tensor for name, tensor in model.state_dict().items()}
-    checkpoint = {"epoch": 3, "name": "golden", "state_dict": ddp, "optimizer": optimizer.state_dict(), "scaler": None}
-    torch.save(checkpoint, os.path.join(OUT, "checkpoint.pt"))
     turned = {name: (tensor.t().contiguous().t() if tensor.dim() == 2 else tensor) for name, tensor in state.items()}
     torch.save({"_orig_mod." + name: tensor for name, tensor in turned.items()}, os.path.join(OUT, "turned.pt"))
     torch.save(model.state_dict(), os.path.join(OUT, "state_dict.pt"))
+    # By open_clip's own trainer, whose steps at a learning rate of zero leave the weights where they are.
+    with tempfile.TemporaryDirectory() as folder:
+        known(folder, "files", CONFIG)
+        words = ["--model", "files", "--pretrained", os.path.join(OUT, "state_dict.pt"), "--precision", "fp32"]
+        batch = torch.from_numpy(pixels(16)).permute(0, 3, 1, 2).float() / 255, torch.arange(15).reshape(3, 5)
+        train(folder, "golden", [batch], [*words, "--epochs", "3", "--lr", "0", "--warmup", "1"])
+        shutil.copy(f"{folder}/golden/checkpoints/epoch_3.pt", os.path.join(OUT, "checkpoint.pt"))
     torch.save(model.state_dict(), os.path.join(OUT, "legacy.pt"), _use_new_zipfile_serialization=False)
     halves = {name: tensor.half() for name, tensor in state.items()}
     torch.save(halves, os.path.join(OUT, "half.pt"))
