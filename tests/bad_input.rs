@@ -72,6 +72,61 @@ fn another_configuration_is_refused_with_both_values() {
     one_clear_line(&stderr(&out), &["drop-over-radius", "drop-above:0.5"]);
 }
 
+/// The largest similarity of each sample to the first benchmark, by shard and index.
+fn nearest(run_folder: &std::path::Path) -> std::collections::BTreeMap<(u64, u32), f64> {
+    let ledger = trommel_ledger::read::Ledger::open(run_folder).unwrap();
+    let rows = ledger.rows().unwrap().map(|row| row.unwrap().fate);
+    rows.filter_map(|fate| Some(((fate.info.id.ordinal, fate.info.id.index), fate.scores.first()?.max_similarity?)))
+        .collect()
+}
+
+/// Another precision gives other embeddings: a folder has them of both only if that is asked for, and then it is said.
+#[test]
+fn another_precision_is_refused_or_told() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let [whole, low] = ["whole", "low"].map(|name| world.prune(&folder.path().join(name)));
+    let bf16 = |args: &[String], more: &[&str]| {
+        let flags = [&["--embed-precision", "bf16"][..], more].concat();
+        [args, &flags.into_iter().map(String::from).collect::<Vec<_>>()].concat()
+    };
+    run(0, &words(&whole));
+    let out = run(2, &words(&bf16(&whole, &[])));
+    one_clear_line(&stderr(&out), &["precision: the folder has `f32`, now `bf16`", "--mix-numerics"]);
+    let said = stderr(&run(0, &words(&bf16(&whole, &["--mix-numerics"]))));
+    assert!(said.contains("mixed numerics: precision: the folder has `f32`, now `bf16`"), "{said}");
+    run(0, &words(&bf16(&low, &[])));
+    let [whole, low] = ["whole", "low"].map(|name| nearest(&folder.path().join(name)));
+    assert!(whole != low && whole.len() == low.len() && whole.len() > 200, "{} {}", whole.len(), low.len());
+    assert!(whole.iter().all(|(sample, near)| (near - low[sample]).abs() < 0.02));
+}
+
+/// As by Pillow's `LOAD_TRUNCATED_IMAGES`: a picture cut in the middle is a reject, or is kept with its rest grey.
+#[test]
+fn a_cut_picture_is_a_reject_or_kept_on_request() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let class = fs::read_dir(world.path("data/benchmarks/photo")).unwrap().next().unwrap().unwrap().path();
+    let picture = fs::read(fs::read_dir(class).unwrap().next().unwrap().unwrap().path()).unwrap();
+    let mut tar = tar::Builder::new(fs::File::create(path("cut.tar")).unwrap());
+    for at in 0..12 {
+        let bytes = if at == 7 { &picture[..picture.len() * 2 / 3] } else { &picture[..] };
+        append(&mut tar, format!("{at:06}.jpg"), bytes);
+    }
+    tar.finish().unwrap();
+    let prune = |status, into: &str, more: &[&str]| {
+        let mut args = ["prune", &path("cut.tar"), "--run", &path(into), "--json"].map(String::from).to_vec();
+        args.extend(world.judging().into_iter().chain(more.iter().map(|word| (*word).to_owned())));
+        json(&run(status, &words(&args)))
+    };
+    let without = prune(4, "without", &[]);
+    assert_eq!(without["rejects"], serde_json::json!({ "image_truncated": 1 }));
+    let with = prune(0, "with", &["--load-truncated"]);
+    assert_eq!((&with["rejected"], &with["judged_now"]), (&0.into(), &12.into()), "{with}");
+    // The grey rest makes it another picture.
+    let near: Vec<f64> = nearest(&folder.path().join("with")).into_values().collect();
+    assert!(near.iter().enumerate().all(|(at, &near_of)| (near_of == near[0]) == (at != 7)), "{near:?}");
+}
+
 #[test]
 fn another_model_is_refused_with_both_identities() {
     let world = World::shared();

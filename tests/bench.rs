@@ -51,6 +51,39 @@ fn the_join_is_compared_and_measured() {
     assert!(said.contains("300 rows equal the processor's to the bit"), "{said}");
 }
 
+/// Without a card there is nothing to compare: views are made of a folder's files and of a tar's members, and what is no JPEG is counted.
+#[test]
+fn the_decoder_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    common::run(0, &["synth", &path("made"), "--shards", "1", "--samples", "6"]);
+    std::fs::create_dir(path("pictures")).unwrap();
+    let mut jpegs = tar::Archive::new(std::fs::File::open(path("made/shards/00000.tar")).unwrap());
+    let mut jpeg = jpegs.entries().unwrap().next().unwrap().unwrap();
+    jpeg.unpack(path("pictures/a.jpg")).unwrap();
+    std::fs::write(path("pictures/b.jpg"), "no picture").unwrap();
+    for (pictures, no_jpegs) in [("made/shards/00000.tar", None), ("pictures", Some(1))] {
+        let words = ["bench", "--stage", "decode", "--view", "48", "--device", "cpu", "--seconds", "0.01", "--json"];
+        let out = common::run(0, &[&words[..], &["--pictures", &path(pictures)]].concat());
+        let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(report["on_cpu"]["no_jpeg"].as_u64(), no_jpegs, "{report}");
+        let rates = report["rates"].as_array().unwrap();
+        assert!(rates.iter().any(|rate| rate["by"] == "cpu"), "{report}");
+        assert!(rates.iter().all(|rate| rate["per_second"].as_f64().unwrap() > 0.0), "{report}");
+    }
+    for (more, said) in [
+        (&["--pictures", "made/benchmarks"][..], "made/benchmarks: no files there"),
+        (&["--pictures", "pictures", "--view", "0"], "--view"),
+        (&[], "--pictures"),
+    ] {
+        let mut bench = common::trommel();
+        bench.current_dir(folder.path()).args(["bench", "--stage", "decode", "--device", "cpu"]).args(more);
+        let out = bench.output().unwrap();
+        assert_eq!(out.status.code(), Some(2), "{more:?}");
+        assert!(common::stderr(&out).contains(said), "{more:?}: {}", common::stderr(&out));
+    }
+}
+
 fn embed_bench(more: &[&str]) -> std::process::Output {
     let words =
         ["bench", "--stage", "embed", "--model", "trommel-tiny-32-quickgelu", "--device", "cpu", "--threads", "1"];

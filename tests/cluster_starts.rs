@@ -41,9 +41,18 @@ fn processes_started_by_hand_find_each_other_in_any_order() {
     run(0, &words(&World::shared().prune(&whole)));
     for (name, order) in [("forth", [0, 1]), ("back", [1, 0])] {
         let into = folder.path().join(name);
-        let coordinator = free_address();
+        // By a hostfile; and by process 0's address, with one of the other's own.
+        let [coordinator, other] = [free_address(), free_address()];
+        let hosts = folder.path().join("hosts").display().to_string();
+        std::fs::write(&hosts, format!("{coordinator}  # the first\n{other}\n")).unwrap();
         let mut both = order.map(|process| {
-            let group = start(process, &coordinator, &[], &prune(&into));
+            let group = if name == "back" {
+                let number = process.to_string();
+                let launch = ["launch", "--process", &number, "--hostfile", &hosts, "--"].map(String::from);
+                Group::start(&[&launch[..], &prune(&into)].concat())
+            } else {
+                start(process, &coordinator, &["--listen", &other][..2 * process], &prune(&into))
+            };
             std::thread::sleep(Duration::from_millis(300));
             group
         });
@@ -137,6 +146,12 @@ fn an_address_in_use_is_named() {
     let mut group = start(0, &address, &["--start-timeout", "5"], &prune(&folder.path().join("run")));
     assert_ne!(group.ends_within(OVER), 0);
     says(&group.said(), &[&address, "in use"], MOST_LINES);
+    let (coordinator, command) = (free_address(), prune(&folder.path().join("other")));
+    let mut first = start(0, &coordinator, &["--start-timeout", "60"], &command);
+    let mut group = start(1, &coordinator, &["--listen", &address], &command);
+    assert_ne!(group.ends_within(OVER), 0);
+    says(&group.said(), &[&address, "in use"], MOST_LINES);
+    first.kill_all();
 }
 
 #[test]

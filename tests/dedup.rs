@@ -63,20 +63,36 @@ fn json_of(out: &std::process::Output) -> Value {
     serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(out)))
 }
 
+/// A column of a table.
+fn column(path: &Path, name: &str, kind: ColumnType) -> Vec<Column> {
+    let file = Box::new(std::fs::File::open(path).unwrap());
+    let groups = TableReader::open(path, file, &[(name, kind)]).unwrap();
+    groups.map(|group| group.unwrap().into_iter().next().unwrap()).collect()
+}
+
 fn texts(path: &Path, name: &str) -> Vec<String> {
-    let table =
-        TableReader::open(path, Box::new(std::fs::File::open(path).unwrap()), &[(name, ColumnType::Text)]).unwrap();
-    let column = |group: Vec<Column>| match group.into_iter().next().unwrap() {
+    let of = |column| match column {
         Column::Text(texts) => texts.into_iter().map(Option::unwrap).collect::<Vec<_>>(),
         other => panic!("{:?}", other.kind()),
     };
-    table.flat_map(|group| column(group.unwrap())).collect()
+    column(path, name, ColumnType::Text).into_iter().flat_map(of).collect()
+}
+
+fn numbers(path: &Path, name: &str) -> Vec<f64> {
+    let of = |column| match column {
+        Column::F64(numbers) => numbers.into_iter().map(Option::unwrap).collect::<Vec<_>>(),
+        other => panic!("{:?}", other.kind()),
+    };
+    column(path, name, ColumnType::F64).into_iter().flat_map(of).collect()
 }
 
 /// Who goes, each with whom it is a duplicate of.
 fn pairs(out: &Path) -> Vec<(String, String)> {
-    let path = out.join("dedup.duplicates.parquet");
-    texts(&path, "key").into_iter().zip(texts(&path, "by_key")).collect()
+    pairs_in(&out.join("dedup.duplicates.parquet"))
+}
+
+fn pairs_in(path: &Path) -> Vec<(String, String)> {
+    texts(path, "key").into_iter().zip(texts(path, "by_key")).collect()
 }
 
 fn named(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -103,6 +119,9 @@ fn who_goes_and_because_of_whom() {
     let head: Value = serde_json::from_slice(&std::fs::read(out("plan").join("dedup.split.json")).unwrap()).unwrap();
     assert_eq!(head["rule"], "dedup:above=0.999,order=plan");
     assert_eq!((&head["identity"]["weights"], &head["shards"], &head["judged"]), (&"w".into(), &2.into(), &8.into()));
+
+    json(&[&all[..], &[&out("exact").display().to_string(), "--exact"]].concat());
+    assert_eq!(pairs(&out("exact")), pairs(&out("plan")), "few pairs are all compared anyway");
 
     let greedy = json(&[&all[..], &[&out("greedy").display().to_string(), "--greedy"]].concat());
     // b4 stays, being like nobody that stays, and a5 goes because of it.
@@ -182,6 +201,19 @@ fn clusters_are_told_of() {
         assert!(folder.path().join(file).exists(), "{file}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "nothing else is left");
+    // Mini-batches, a few rounds of them; and who is nearest to a cluster's centre, or farthest from it, stays.
+    for (order, sign) in [("centroid-near", 1.0), ("centroid-far", -1.0)] {
+        let some = ["--clusters", "30", "--batch", "200", "--iterations", "3", "--order", order];
+        let report = json(&[&["dedup", &set, "--above", "0.97", "-o", &into][..], &some].concat());
+        let rounds = report["clusters"]["rounds"].as_array().unwrap();
+        assert!(rounds.len() == 3 && rounds.iter().all(|round| round["moved"].as_u64() <= Some(200)), "{report}");
+        let samples = folder.path().join("split.samples.parquet");
+        let distance: BTreeMap<_, _> =
+            texts(&samples, "key").into_iter().zip(numbers(&samples, "centroid_distance")).collect();
+        let pairs = pairs_in(&folder.path().join("split.duplicates.parquet"));
+        assert!(pairs.len() > 100 && pairs.len() as u64 == report["dropped"].as_u64().unwrap());
+        assert!(pairs.iter().all(|(gone, by)| sign * (distance[gone] - distance[by]) >= 0.0), "{order}");
+    }
     // The paper's setting, as it is documented.
     let paper = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/semdedup-laion.toml");
     let report = json(&["dedup", &set, "--config", paper, "-o", &into]);
@@ -598,6 +630,7 @@ fn what_cannot_be_asked_is_refused() {
     for (input, more, word) in [
         (set.as_str(), &["--above", "1.5"][..], "a cosine"),
         (&set, &["--above", "0.9", "--order", "centroid-far"], "need --clusters"),
+        (&set, &["--above", "0.9", "--exact", "--clusters", "2"], "'--exact' cannot be used with '--clusters"),
         (&set, &["--above", "0.9", "--order", "best"], "are known"),
         (&set, &["--above", "0.9", "--sample", "5"], "--clusters"),
         (&set, &["--above", "0.9", "--clusters", "0"], "1 at least"),

@@ -459,6 +459,9 @@ fn shards_that_are_not_those_of_the_split_are_told() {
         "{said}"
     );
     assert!(said.contains("of 3 samples 0 were rejected and 2 lost"), "{said}");
+    for (share, status) in [("66", 4), ("67", 0)] {
+        run(status, &["stream", &paths[0], "--split", &table, "--max-rejects", share]);
+    }
     // No tar at all.
     std::fs::write(&paths[0], "<!DOCTYPE html><title>403</title>").unwrap();
     let out = stream(4);

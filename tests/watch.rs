@@ -384,9 +384,23 @@ fn several_splits_stand_side_by_side() {
     let at = flags.iter().position(|word| word == "--rule").unwrap();
     let mut splits = flags.clone();
     splits.splice(at..at + 2, ["--split", "near=drop-over-radius", "--split", "far=drop-below:0.9"].map(String::from));
-    scene.once(&splits, &[]);
+    // A trainer is fed with one of them, by name.
+    let options = scene.path("train.toml").display().to_string();
+    let recipe = "model = \"trommel-tiny-32\"\nbatch = 8\nsteps = 500\nprecision = \"f32\"\nlr = 1e-3\nwarmup = 4\n";
+    fs::write(&options, format!("{recipe}lanes = 2\nwindow = 16\n")).unwrap();
+    for (more, why) in [(&[][..], "--train-split is missing"), (&["--train-split", "main"], "no split of that name")] {
+        let args = scene.args(&splits, &[&["--once", "--train", &options], more].concat());
+        assert!(stderr(&run(2, &words(&args))).contains(why), "{more:?}");
+    }
+    scene.once(&splits, &["--train", &options, "--train-split", "near"]);
     scene.equals_batch("near", &flags);
     scene.equals_batch("far", &judging(&BOTH, "drop-below:0.9"));
+    let alone = Scene::new();
+    alone.put("00000.tar", "00000");
+    alone.put("00001.tar", "00001");
+    alone.once(&flags, &["--train", &options]);
+    let losses = |scene: &Scene| common::losses(&scene.run().join("train"));
+    assert!(losses(&alone).len() > 2 && losses(&alone) == losses(&scene));
 }
 
 /// Training on a split is training on what a batch run with the same inputs keeps; and it goes on with these decisions.
