@@ -57,3 +57,7 @@ pub mod watch_folder;
 pub mod why;
 pub mod why_all;
 mod workers;
+
+#[cfg(test)]
+#[path = "../tests/common/skipped.rs"]
+mod skipped;

@@ -9,8 +9,7 @@ use std::sync::OnceLock;
 
 use common::cluster::{and, complaints, free_address, local, no_panic, one_of, says};
 use common::processes::{Group, committed, signal, until};
-use common::{World, items_text, ledger_text, losses, run, words};
-use tempfile::TempDir;
+use common::{World, items_text, ledger_text, losses, parts_are_listed, run, shared_folder, words};
 use trommel_ledger::read::Ledger;
 
 /// Copies of the shards in the pruning runs here: seconds of work.
@@ -19,19 +18,21 @@ const COPIES: usize = 24;
 const MOST_LINES: usize = 6;
 /// A process that is silent for so long is lost; one that does not end after so long is killed by its launcher.
 const SILENCE: [&str; 4] = ["--silence", "2", "--grace", "8"];
+/// Where nobody is stopped, a busy machine is no loss.
+const PATIENCE: [&str; 4] = ["--silence", "120", "--grace", "8"];
 /// Seconds after which a cluster that lost a process is over, however busy the machine.
 const OVER: u64 = 45;
 
 /// The undisturbed runs, made once for this file.
 struct Undisturbed {
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 impl Undisturbed {
     fn shared() -> &'static Self {
         static RUNS: OnceLock<Undisturbed> = OnceLock::new();
         RUNS.get_or_init(|| {
-            let runs = Self { folder: tempfile::tempdir().unwrap() };
+            let runs = Self { folder: shared_folder("undisturbed") };
             run(0, &words(&prune(&runs.prune())));
             run(0, &words(&local(2, &[], &train(&runs.train()))));
             runs
@@ -39,11 +40,11 @@ impl Undisturbed {
     }
 
     fn prune(&self) -> PathBuf {
-        self.folder.path().join("prune")
+        self.folder.join("prune")
     }
 
     fn train(&self) -> PathBuf {
-        self.folder.path().join("train")
+        self.folder.join("train")
     }
 
     /// The run is what it would have been.
@@ -76,13 +77,13 @@ fn under_way(args: &[String], processes: usize, mut at_work: impl FnMut() -> boo
     group
 }
 
-fn pruning(into: &Path, processes: usize) -> Group {
-    under_way(&local(processes, &SILENCE, &prune(into)), processes, || committed(into) > 2)
+fn pruning(into: &Path, processes: usize, flags: &[&str]) -> Group {
+    under_way(&local(processes, flags, &prune(into)), processes, || committed(into) > 2)
 }
 
-fn training(into: &Path, processes: usize) -> Group {
+fn training(into: &Path, processes: usize, flags: &[&str]) -> Group {
     let checkpoint = into.join("checkpoints/step_00000005");
-    under_way(&local(processes, &SILENCE, &train(into)), processes, || checkpoint.exists())
+    under_way(&local(processes, flags, &train(into)), processes, || checkpoint.exists())
 }
 
 /// The launcher ends with status 3, a line names the process, and nobody is left.
@@ -98,7 +99,7 @@ fn a_killed_process_is_named_and_the_others_end() {
     // Process 0 is everybody's coordinator and writes the results; the last one is nobody's.
     for victim in [0, 2] {
         let into = folder.path().join(victim.to_string());
-        let mut group = pruning(&into, 3);
+        let mut group = pruning(&into, 3, &PATIENCE);
         signal(group.members()[&victim], libc::SIGKILL);
         ends_naming(&mut group, victim);
         // On another number of processes and workers.
@@ -112,7 +113,7 @@ fn a_stopped_process_is_named_and_the_others_end() {
     let folder = tempfile::tempdir().unwrap();
     for victim in [0, 1] {
         let into = folder.path().join(victim.to_string());
-        let mut group = pruning(&into, 2);
+        let mut group = pruning(&into, 2, &SILENCE);
         signal(group.members()[&victim], libc::SIGSTOP);
         ends_naming(&mut group, victim);
         run(0, &words(&prune(&into)));
@@ -125,7 +126,7 @@ fn a_killed_trainer_is_named_and_the_others_end() {
     let folder = tempfile::tempdir().unwrap();
     for victim in [0, 1] {
         let into = folder.path().join(victim.to_string());
-        let mut group = training(&into, 2);
+        let mut group = training(&into, 2, &PATIENCE);
         signal(group.members()[&victim], libc::SIGKILL);
         ends_naming(&mut group, victim);
         run(0, &words(&local(2, &[], &train(&into))));
@@ -138,7 +139,7 @@ fn a_stopped_trainer_is_named_and_the_others_end() {
     let folder = tempfile::tempdir().unwrap();
     for victim in [0, 1] {
         let into = folder.path().join(victim.to_string());
-        let mut group = training(&into, 2);
+        let mut group = training(&into, 2, &SILENCE);
         signal(group.members()[&victim], libc::SIGSTOP);
         ends_naming(&mut group, victim);
         run(0, &words(&local(2, &[], &train(&into))));
@@ -177,7 +178,7 @@ fn a_signal_ends_a_cluster_in_good_order() {
     let folder = tempfile::tempdir().unwrap();
     for (name, number) in [("int", libc::SIGINT), ("term", libc::SIGTERM)] {
         let into = folder.path().join(name);
-        let mut group = pruning(&into, 2);
+        let mut group = pruning(&into, 2, &PATIENCE);
         signal(group.pid(), number);
         let said = group.ends_with(3, 90);
         says(&said, &["interrupted"], 2 * MOST_LINES);
@@ -193,7 +194,7 @@ fn a_signal_ends_a_cluster_in_good_order() {
 fn a_signal_ends_training_in_good_order() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("run");
-    let mut group = training(&into, 2);
+    let mut group = training(&into, 2, &PATIENCE);
     signal(group.pid(), libc::SIGTERM);
     let said = group.ends_with(3, 90);
     says(&said, &["interrupted"], 2 * MOST_LINES);
@@ -207,7 +208,7 @@ fn a_signal_ends_training_in_good_order() {
 fn a_signal_to_one_process_ends_all_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("run");
-    let mut group = pruning(&into, 2);
+    let mut group = pruning(&into, 2, &PATIENCE);
     signal(group.members()[&1], libc::SIGTERM);
     no_panic(&group.ends_with(3, 90));
     run(0, &words(&prune(&into)));
@@ -218,7 +219,7 @@ fn a_signal_to_one_process_ends_all_of_them() {
 fn a_second_signal_ends_a_cluster_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("run");
-    let mut group = pruning(&into, 2);
+    let mut group = pruning(&into, 2, &PATIENCE);
     signal(group.pid(), libc::SIGINT);
     std::thread::sleep(std::time::Duration::from_millis(50));
     signal(group.pid(), libc::SIGINT);
@@ -232,7 +233,7 @@ fn a_second_signal_ends_a_cluster_at_once() {
 fn processes_without_their_launcher_end() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("run");
-    let group = pruning(&into, 2);
+    let group = pruning(&into, 2, &PATIENCE);
     signal(group.pid(), libc::SIGKILL);
     assert!(until(OVER, || group.all().is_empty()), "still there: {:?}", group.all());
     let said = group.said();
@@ -247,7 +248,7 @@ fn processes_without_their_launcher_end() {
 fn a_cluster_that_sleeps_wakes_up_to_the_same_ledger() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("run");
-    let mut group = pruning(&into, 2);
+    let mut group = pruning(&into, 2, &SILENCE);
     group.signal_all(libc::SIGSTOP);
     std::thread::sleep(std::time::Duration::from_secs(4));
     group.signal_all(libc::SIGCONT);
@@ -278,22 +279,4 @@ fn thousands_of_unreadable_shards_are_no_lost_process() {
     let said = group.ends_with(3, 300);
     assert!(!said.contains(" is gone"), "{said}");
     assert!(said.contains(&format!("{SHARDS} shards could not be read")), "{}", &said[said.len() - 2000..]);
-}
-
-/// Every part's file is in a manifest: nothing was left half done.
-fn parts_are_listed(run_folder: &Path) {
-    let ledger = Ledger::open(run_folder).unwrap();
-    ledger.verify().unwrap();
-    for kind in ["ledger", "items"] {
-        let mut files: Vec<String> = std::fs::read_dir(run_folder.join(kind))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .collect();
-        let listed =
-            ledger.shards().iter().map(|(ordinal, (incarnation, _))| format!("{ordinal}.{incarnation}.parquet"));
-        let mut listed: Vec<String> = listed.collect();
-        files.sort();
-        listed.sort();
-        assert_eq!(files, listed, "{kind}: files and manifests differ");
-    }
 }

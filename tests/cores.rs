@@ -135,7 +135,7 @@ impl Drop for Group {
 #[test]
 fn a_control_groups_quota_is_honoured() {
     let Some(group) = Group::of_a_core_and_a_half() else {
-        eprintln!("skipped: control groups cannot be made here");
+        common::skipped("control groups cannot be made here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ fn pair(wire: &Wire, flags: &[&str], command: &[String]) -> [Group; 2] {
 
 /// The wire, or a counted skip.
 fn or_skip(wire: Result<Wire, String>) -> Option<Wire> {
-    wire.inspect_err(|why| eprintln!("skipped: network namespaces are not to be had: {why}")).ok()
+    wire.inspect_err(|why| common::skipped(&format!("network namespaces are not to be had: {why}"))).ok()
 }
 
 fn shared_machine(command: Vec<String>) -> Vec<String> {

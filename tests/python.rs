@@ -12,19 +12,18 @@ use std::sync::LazyLock;
 
 use common::members::append;
 use common::run;
-use tempfile::TempDir;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 
 /// A Python with the peers, and the package for it.
 struct Installed {
     python: String,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 static INSTALLED: LazyLock<Option<Installed>> = LazyLock::new(|| {
     let python = std::env::var("TROMMEL_PEERS").ok()?;
-    let installed = Installed { python, folder: tempfile::tempdir().unwrap() };
+    let installed = Installed { python, folder: common::shared_folder("installed") };
     installed.put_together();
     Some(installed)
 });
@@ -35,8 +34,8 @@ const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/trommel");
 impl Installed {
     fn there() -> Option<&'static Self> {
         if INSTALLED.is_none() {
-            eprintln!(
-                "skipped: set TROMMEL_PEERS to a Python with pip, maturin, webdataset, torch, open_clip, pyarrow and polars"
+            common::skipped(
+                "set TROMMEL_PEERS to a Python with pip, maturin, webdataset, torch, open_clip, pyarrow and polars",
             );
         }
         INSTALLED.as_ref()
@@ -45,7 +44,7 @@ impl Installed {
     /// What pip would install, with the library that Cargo has built for this test: pip has all of it built once more, see
     /// [`pip_installs_it`].
     fn put_together(&self) {
-        let package = self.folder.path().join("trommel");
+        let package = self.folder.join("trommel");
         std::fs::create_dir(&package).unwrap();
         for entry in std::fs::read_dir(PACKAGE).unwrap() {
             let entry = entry.unwrap();
@@ -60,13 +59,13 @@ impl Installed {
         let mut maturin = Command::new(&self.python);
         let about =
             ["-m", "maturin", "pep517", "write-dist-info", "--interpreter", &self.python, "--metadata-directory"];
-        let out = maturin.args(about).arg(self.folder.path()).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        let out = maturin.args(about).arg(&self.folder).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        let info = self.folder.path().join(concat!("trommel-", env!("CARGO_PKG_VERSION"), ".dist-info"));
+        let info = self.folder.join(concat!("trommel-", env!("CARGO_PKG_VERSION"), ".dist-info"));
         let scripts = std::fs::read_to_string(info.join("entry_points.txt")).unwrap();
         let entry = scripts.lines().find_map(|line| line.strip_prefix("trommel=")).expect("a command");
         let (module, function) = entry.split_once(':').unwrap();
-        std::fs::create_dir(self.folder.path().join("bin")).unwrap();
+        std::fs::create_dir(self.folder.join("bin")).unwrap();
         let script =
             format!("#!{}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n", self.python);
         std::fs::write(self.program(), script).unwrap();
@@ -84,22 +83,22 @@ impl Installed {
 
     fn python(&self) -> Command {
         let mut command = Command::new(&self.python);
-        command.env("PYTHONPATH", self.folder.path()).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
+        command.env("PYTHONPATH", &self.folder).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
         command
     }
 
     fn program(&self) -> PathBuf {
-        self.folder.path().join("bin/trommel")
+        self.folder.join("bin/trommel")
     }
 }
 
 /// Shards, a run that keeps some of their samples, and a split of it in all formats.
 struct Pruned {
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 static PRUNED: LazyLock<Pruned> = LazyLock::new(|| {
-    let pruned = Pruned { folder: tempfile::tempdir().unwrap() };
+    let pruned = Pruned { folder: common::shared_folder("pruned") };
     run(0, &["synth", &pruned.path("data"), "--shards", "7", "--samples", "24", "--seed", "5"]);
     let run_folder = pruned.path("run");
     run(0, &["prune", &pruned.shards(), "--rule", "random:60%", "--run", &run_folder]);
@@ -111,7 +110,7 @@ static PRUNED: LazyLock<Pruned> = LazyLock::new(|| {
 
 impl Pruned {
     fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
+        self.folder.join(name).display().to_string()
     }
 
     fn shards(&self) -> String {
@@ -290,7 +289,7 @@ fn peer_types_are_those_of_the_module() {
     let mypy = |args: &[&str]| {
         let mut mypy = installed.python();
         let out = mypy.args(args).current_dir(scratch.path()).env("MYPY_CACHE_DIR", scratch.path().join("cache"));
-        let out = out.env("MYPYPATH", installed.folder.path()).output().unwrap();
+        let out = out.env("MYPYPATH", &installed.folder).output().unwrap();
         (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
     };
     let (good, said) = mypy(&["-m", "mypy.stubtest", "trommel", "--concise"]);
@@ -332,7 +331,7 @@ fn pip_installs_it() {
     let mut due = names(PACKAGE.into());
     due.insert("_trommel.abi3.so".into());
     assert_eq!(names(folder.path().join("trommel")), due);
-    let installed = Installed { python, folder };
+    let installed = Installed { python, folder: folder.path().to_path_buf() };
     let scratch = tempfile::tempdir().unwrap();
     installed.ask(&[
         "command",

@@ -24,17 +24,14 @@ const OPEN_CLIP: &str = r#"{
 
 /// Weights after some steps of training.
 fn weights() -> &'static str {
-    static WEIGHTS: OnceLock<(tempfile::TempDir, String)> = OnceLock::new();
-    let made = WEIGHTS.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let trained = folder.path().join("run");
+    static WEIGHTS: OnceLock<String> = OnceLock::new();
+    WEIGHTS.get_or_init(|| {
+        let trained = common::shared_folder("trained").join("run");
         let mut words = World::shared().train(&trained, 30);
         words.extend(["--threads".into(), "1".into()]);
         run(0, &common::words(&words));
-        let weights = trained.join("checkpoints/epoch_latest.pt").display().to_string();
-        (folder, weights)
-    });
-    &made.1
+        trained.join("checkpoints/epoch_latest.pt").display().to_string()
+    })
 }
 
 /// Pictures of all classes with one to three captions each, no two of them equal: `00.jpg`, `00.txt`.

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::cluster::{local, no_panic, says};
 use common::processes::{Group, committed, signal, until};
-use common::{World, items_text, ledger_text, run, stderr, words};
+use common::{World, items_text, ledger_text, parts_are_listed, run, stderr, words};
 use trommel_ledger::read::Ledger;
 
 const MOST_LINES: usize = 6;
@@ -25,7 +25,7 @@ impl Mount {
         match out {
             Ok(out) if out.status.success() => Some(Self(at.to_path_buf())),
             _ => {
-                eprintln!("skipped: no file system may be mounted here");
+                common::skipped("no file system may be mounted here");
                 None
             }
         }
@@ -115,7 +115,6 @@ fn a_read_only_run_folder_is_one_line() {
 fn manifests_cut_inside_a_line_lose_that_shard_only() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, torn) = killed_half_way(folder.path());
-    let before = committed(&torn);
     let mut cut = 0;
     for file in manifests(&torn) {
         let bytes = fs::read(&file).unwrap();
@@ -127,8 +126,9 @@ fn manifests_cut_inside_a_line_lose_that_shard_only() {
     assert!(cut >= 2, "two processes had committed");
     let mut group = Group::start(&local(2, &[], &World::shared().long_prune(&torn, 16)));
     no_panic(&group.ends_with(0, 120));
-    // Nothing that counted was done again.
-    assert!(committed(&torn) >= 16 * 6, "{before} committed before");
+    // Nothing that counted was done again: every shard has one line.
+    assert_eq!(committed(&torn), 16 * 6);
+    parts_are_listed(&torn);
     equal(&whole, &torn);
 }
 
@@ -138,13 +138,16 @@ fn orphan_parts_are_swept_away() {
     let (whole, torn) = killed_half_way(folder.path());
     // A part that no manifest lists, one of an incarnation that never was, one half written.
     let orphans = ["ledger/95.0.parquet", "ledger/95.1.parquet", "items/95.1.parquet", "embeddings/95.7.arrow"];
+    assert!(!Ledger::open(&torn).unwrap().is_committed(95), "the last shard is still to be done");
     for orphan in orphans {
-        if !torn.join(orphan).exists() {
-            fs::write(torn.join(orphan), b"PAR1 half of it").unwrap();
-        }
+        fs::write(torn.join(orphan), b"PAR1 half of it").unwrap();
     }
     let mut group = Group::start(&local(3, &[], &World::shared().long_prune(&torn, 16)));
     no_panic(&group.ends_with(0, 120));
+    for orphan in orphans {
+        assert!(!torn.join(orphan).exists(), "{orphan}");
+    }
+    parts_are_listed(&torn);
     equal(&whole, &torn);
 }
 
@@ -162,6 +165,8 @@ fn a_run_of_many_incarnations_is_one_ledger() {
         signal(group.pid(), libc::SIGKILL);
         group.kill_all();
         assert!(until(20, || group.all().is_empty()));
+        let done = committed(&many);
+        assert!((wanted + 1..16 * 6).contains(&done), "killed at {done} of 96 shards:\n{}", group.said());
     }
     assert!(manifests(&many).len() >= 4, "several incarnations");
     run(0, &words(&local(2, &[], &world.long_prune(&many, 16))));

@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -14,7 +14,6 @@ use common::cluster::{and, local};
 use common::members::append;
 use common::processes::kill_at;
 use common::{RECIPE, World, ledger_text, losses, peer, run, stderr, trommel, words};
-use tempfile::TempDir;
 use trommel_columnar::npy::pair_head_bytes;
 use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::sample::Status;
@@ -25,14 +24,14 @@ use trommel_pipelines::why::why;
 const BATCH: usize = 16;
 
 /// A judged run over the world's shards, and splits of it.
-struct Splits(TempDir);
+struct Splits(PathBuf);
 
 impl Splits {
     fn shared() -> &'static Self {
         static SPLITS: OnceLock<Splits> = OnceLock::new();
         SPLITS.get_or_init(|| {
-            let splits = Self(tempfile::tempdir().unwrap());
-            let judged = splits.0.path().join("judged");
+            let splits = Self(common::shared_folder("splits"));
+            let judged = splits.0.join("judged");
             run(0, &words(&World::shared().prune(&judged)));
             let rules = [
                 "val=drop-over-radius",
@@ -41,7 +40,7 @@ impl Splits {
                 "none=few minus few",
                 "any=random:90%",
             ];
-            let (judged, out) = (judged.display().to_string(), splits.0.path().display().to_string());
+            let (judged, out) = (judged.display().to_string(), splits.0.display().to_string());
             let mut args =
                 vec!["select", &judged, "-o", &out, "--format", "parquet,txt,npy,keys", "--without", "00005.tar"];
             args.extend(rules.iter().flat_map(|rule| ["--rule", rule]));
@@ -51,7 +50,7 @@ impl Splits {
     }
 
     fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
+        self.0.join(name).display().to_string()
     }
 
     /// `SHARD/KEY` of whom a split keeps.

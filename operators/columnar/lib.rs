@@ -218,4 +218,7 @@ impl<T: io::Read + io::Seek + Send> ReadSeek for T {}
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod tests;

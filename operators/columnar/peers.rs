@@ -95,10 +95,7 @@ fn compare_embeddings(out: &Path) -> usize {
 
 #[test]
 fn files_of_other_writers_hold_what_their_writers_read() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with pyarrow and polars");
-        return;
-    };
+    let Some(python) = crate::skipped::peer("pyarrow and polars") else { return };
     let out = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/columns.py");
     let output = Command::new(python).arg(script).arg(out.path()).output().unwrap();

@@ -42,6 +42,9 @@ mod written;
 #[cfg(test)]
 extern crate self as trommel_decide; // other rooms' tests take `tests/naive.rs` in by its path
 #[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 

@@ -339,6 +339,9 @@ pub fn scratch_bytes(limits: &Limits, threads: usize, views: &[u64]) -> u64 {
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod tails;
 #[cfg(test)]
 mod tests;

@@ -2,17 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::skipped::test_data as data;
 use super::view::{EvalView, ResizeMode, eval_view};
 use super::*;
-
-/// The folder of real test data, or a line that says how to give it.
-fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("TROMMEL_TEST_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: set TROMMEL_TEST_DATA");
-    }
-    folder
-}
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -10,3 +10,6 @@ pub mod zero_shot;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod peers;
+#[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;

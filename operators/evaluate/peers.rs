@@ -30,10 +30,7 @@ fn rows(tensor: &Tensor) -> Vec<Vec<f64>> {
 
 #[test]
 fn a_probe_is_scikit_learns() {
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with scikit-learn");
-        return;
-    };
+    let Some(python) = crate::skipped::peer("scikit-learn") else { return };
     let ((features, labels), (test, truth)) = (data(400, 1), data(200, 2));
     // Ties, and values in no order.
     let x: Vec<f64> = (0..60).map(|at| f64::from((at * 37) % 23)).collect();

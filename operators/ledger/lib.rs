@@ -277,4 +277,7 @@ fn list(differences: &[Difference]) -> String {
 #[cfg(test)]
 extern crate self as trommel_ledger; // other rooms' tests take `tests/simulated.rs` in by its path
 #[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod tests;

@@ -52,3 +52,6 @@ mod golden_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod peers;
+#[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;

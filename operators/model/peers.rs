@@ -15,10 +15,7 @@ use trommel_core::causes::Causes;
 
 /// What a script of `golden/` prints, given `folder`.
 pub(crate) fn lines(script: &str, folder: &Path) -> Option<String> {
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with torch and open_clip");
-        return None;
-    };
+    let python = crate::skipped::peer("torch and open_clip")?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(script);
     let mut make = Command::new(python);
     make.arg(script).arg(folder).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");

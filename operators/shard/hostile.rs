@@ -335,10 +335,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn real_odd_tars_end_as_samples_rejects_or_a_remark() {
-    let Some(data) = std::env::var_os("TROMMEL_TEST_DATA").map(PathBuf::from) else {
-        println!("skipped: set TROMMEL_TEST_DATA");
-        return;
-    };
+    let Some(data) = crate::skipped::test_data() else { return };
     let paths: Vec<_> = ["tar", "wds"].iter().flat_map(|folder| files(&data.join(folder))).collect();
     assert!(paths.len() >= 64, "{}", paths.len());
     for path in &paths {

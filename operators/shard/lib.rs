@@ -55,4 +55,7 @@ mod hostile;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod testing;

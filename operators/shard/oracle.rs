@@ -228,10 +228,7 @@ fn offsets_lead_back_to_the_sample() {
 /// Runs where `TROMMEL_PEERS` names a Python that has webdataset and open_clip.
 #[test]
 fn peer_webdataset() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        println!("skipped: set TROMMEL_PEERS");
-        return;
-    };
+    let Some(python) = crate::skipped::peer("webdataset and open_clip") else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random(13);
     let mut tars: Vec<PathBuf> = Vec::new();

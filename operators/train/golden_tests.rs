@@ -40,7 +40,7 @@ pub const OTHER_PRECISION: f32 = 1e-3;
 pub fn distance(name: &str, got: &[f32]) -> f32 {
     let stored = stored(name);
     assert_eq!(got.len(), stored.len());
-    got.iter().zip(&stored).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    got.iter().zip(&stored).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap()
 }
 
 /// Configurations by the name of what they are compared with, and the tolerance. That of bf16 has room for f32 as well, by [`OTHER_PRECISION`] there is
@@ -69,10 +69,7 @@ fn the_tiny_models_losses_are_open_clips() {
 
 /// Runs Python where one with the peers is named; counts a skip where not.
 pub fn peers(script: &str, arguments: &[&Path]) -> Option<String> {
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with open_clip and tensorboard");
-        return None;
-    };
+    let python = crate::skipped::peer("open_clip and tensorboard")?;
     let run = Command::new(python)
         .args(["-c", script])
         .args(arguments)

@@ -59,6 +59,9 @@ pub use staging::{Staged, Stager};
 pub use step::{Contrastive, StepMetrics, Trainer};
 
 #[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod tiny;
 
 #[cfg(test)]

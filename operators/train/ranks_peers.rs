@@ -28,7 +28,7 @@ fn ours(config: &TrainConfig) -> Vec<f32> {
 
 fn furthest(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap()
 }
 
 /// The losses that open_clip's own loop stored for the whole batch in one process.
@@ -47,10 +47,7 @@ fn two_ranks_have_open_clips_losses() {
 
 #[test]
 fn two_ranks_are_distributed_data_parallel() {
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with torch and open_clip");
-        return;
-    };
+    let Some(python) = crate::skipped::peer("torch and open_clip") else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/ddp.py");
     let run = Command::new(python)
         .arg(script)

@@ -51,3 +51,6 @@ mod second_store;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod side_by_side;
+#[cfg(test)]
+#[path = "../../tests/common/skipped.rs"]
+mod skipped;

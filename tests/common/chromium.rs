@@ -29,7 +29,7 @@ impl Chromium {
     /// Starts the browser that `TROMMEL_CHROMIUM` names; a counted skip where it names none.
     pub fn start() -> Option<Self> {
         let Some(program) = std::env::var_os("TROMMEL_CHROMIUM") else {
-            eprintln!("skipped: set TROMMEL_CHROMIUM to a Chromium");
+            super::skipped("set TROMMEL_CHROMIUM to a Chromium");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();

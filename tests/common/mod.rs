@@ -1,5 +1,5 @@
 //! A fresh folder for each test, the built program, and a small generated world shared by the tests of one file.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, missing_docs)]
 
 pub mod chromium;
 pub mod cluster;
@@ -7,15 +7,18 @@ pub mod members;
 pub mod memory;
 pub mod processes;
 pub mod random;
+pub mod skipped;
 pub mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use tempfile::TempDir;
+use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
+
+pub use skipped::{peer, skipped, test_data};
 
 /// The small model that all of these tests use, with random weights.
 pub const MODEL: &str = "trommel-tiny-32";
@@ -71,9 +74,27 @@ pub fn stderr(out: &Output) -> String {
     String::from_utf8_lossy(&out.stderr).into_owned()
 }
 
+/// A folder for what the tests of one process share. What a static holds is never dropped, so the next process of this binary removes it.
+pub fn shared_folder(name: &str) -> PathBuf {
+    static OWN: OnceLock<PathBuf> = OnceLock::new();
+    let own = OWN.get_or_init(|| {
+        let of_all = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
+        let own = of_all.join(std::process::id().to_string());
+        for left in std::fs::read_dir(&of_all).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            if left == own || !Path::new("/proc").join(left.file_name().unwrap()).exists() {
+                let _another_may_remove_it = std::fs::remove_dir_all(left);
+            }
+        }
+        own
+    });
+    let folder = own.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 /// Shards, a reference set and two benchmarks with radii, made by the program itself.
 pub struct World {
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 impl World {
@@ -81,7 +102,7 @@ impl World {
     pub fn shared() -> &'static Self {
         static WORLD: OnceLock<World> = OnceLock::new();
         WORLD.get_or_init(|| {
-            let world = Self { folder: tempfile::tempdir().unwrap() };
+            let world = Self { folder: shared_folder("world") };
             let data = world.path("data");
             run(0, &["synth", &data, "--shards", "6", "--samples", "48", "--seed", "3"]);
             for (input, out) in
@@ -112,7 +133,7 @@ impl World {
 
     /// A path inside the world.
     pub fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
+        self.folder.join(name).display().to_string()
     }
 
     /// The shards, as one argument.
@@ -180,6 +201,20 @@ pub fn ledger_text(run_folder: &Path) -> String {
     rows.into_values().collect()
 }
 
+/// Every part's file is in a manifest, and no other file is there: nothing was left half done.
+pub fn parts_are_listed(run_folder: &Path) {
+    let ledger = Ledger::open(run_folder).unwrap();
+    ledger.verify().unwrap();
+    for kind in PartKind::ALL {
+        let entries = std::fs::read_dir(run_folder.join(kind.folder())).unwrap();
+        let files: BTreeSet<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        let of_kind = ledger.shards().iter().filter(|(_, (_, line))| line.part(kind).is_some());
+        let listed: BTreeSet<PathBuf> =
+            of_kind.map(|(ordinal, (incarnation, _))| run_folder.join(kind.path(*ordinal, *incarnation))).collect();
+        assert_eq!(files, listed, "{kind:?}: files and manifests differ");
+    }
+}
+
 /// All items of a ledger, merged over its incarnations, as text.
 pub fn items_text(run_folder: &Path) -> String {
     let items = Ledger::open(run_folder).unwrap().items().unwrap();
@@ -227,22 +262,4 @@ pub fn logged_losses(run_folder: &Path) -> Vec<(u64, f64)> {
         }
     }
     losses
-}
-
-/// The Python that has the peers, among them what is wanted here, or a counted skip.
-pub fn peer(wanted: &str) -> Option<PathBuf> {
-    let python = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from);
-    if python.is_none() {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with {wanted}");
-    }
-    python
-}
-
-/// The folder of real data, or a counted skip.
-pub fn test_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("TROMMEL_TEST_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: set TROMMEL_TEST_DATA");
-    }
-    folder
 }

@@ -1,5 +1,7 @@
 //! Demo, tests, lint and benches: plain cargo calls with the set-up done first.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -30,7 +32,22 @@ pub fn test(args: &[String]) -> Result<()> {
     }
     // The program first: the tests under tests/ drive it.
     cargo(&["build", "--release"], &[], &env)?;
-    cargo(&["test", "--release", "--workspace"], &rest, &env)
+    let skipped = root().join("target/skipped");
+    if skipped.exists() {
+        fs::remove_file(&skipped)?;
+    }
+    env.push(("TROMMEL_SKIPPED", skipped.display().to_string()));
+    let tested = cargo(&["test", "--release", "--workspace"], &rest, &env);
+    tell_skipped(&fs::read_to_string(&skipped).unwrap_or_default());
+    tested
+}
+
+/// The tests that passed over something, which a line of `tests/common/skipped.rs` names, each with its reasons.
+fn tell_skipped(list: &str) {
+    let lines: BTreeSet<&str> = list.lines().collect();
+    let tests: BTreeSet<&str> = lines.iter().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+    eprintln!("test: {} tests skipped all or a part of what they compare", tests.len());
+    lines.iter().for_each(|line| eprintln!("  {line}"));
 }
 
 /// The browser that looks at pages.
@@ -65,23 +82,22 @@ pub fn lint() -> Result<()> {
 
 /// `cargo xtask fuzz [ARGS..]`: the targets that ARGS name; without, all of them, and those that are tests of their rooms.
 pub fn fuzz(args: &[String]) -> Result<()> {
+    setup::ensure_libtorch(false)?;
     cargo(&["run", "--release", "-p", "trommel-fuzz", "--"], args, &[])?;
     if !args.is_empty() {
         return Ok(());
     }
-    let rooms = [
-        "test",
-        "--release",
-        "-p",
-        "trommel-cluster",
-        "-p",
-        "trommel-model",
-        "hostile_",
-        "--",
-        "--test-threads=1",
-        "--nocapture",
-    ];
-    cargo(&rooms, &[], &[("TROMMEL_FUZZ_SECONDS", "60".into())])
+    for room in ["trommel-cluster", "trommel-model"] {
+        let tests = ["test", "--release", "-p", room, "hostile_", "--"];
+        // Where no test has such a name, Cargo is content.
+        let list = cargo_command(&[&tests[..], &["--list"]].concat()).output().context("cannot run cargo")?;
+        if !String::from_utf8_lossy(&list.stdout).lines().any(|line| line.ends_with(": test")) {
+            bail!("{room}: no test `hostile_..` was found\n{}", String::from_utf8_lossy(&list.stderr));
+        }
+        let more = ["--test-threads=1", "--nocapture"];
+        cargo(&[&tests[..], &more].concat(), &[], &[("TROMMEL_FUZZ_SECONDS", "60".into())])?;
+    }
+    Ok(())
 }
 
 /// `cargo xtask miri`: the kernels' portable paths under Rust's interpreter, which sees what no test sees: reads of what is not there, races.
@@ -113,9 +129,15 @@ pub fn bench(args: &[String]) -> Result<()> {
 
 /// Cargo with these words and variables, in the project's folder.
 pub fn cargo(command: &[&str], rest: &[String], env: &[(&str, String)]) -> Result<()> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(command).args(rest);
+    let mut cargo = cargo_command(command);
+    cargo.args(rest);
     run(cargo, env)
+}
+
+fn cargo_command(words: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(words).current_dir(root());
+    cargo
 }
 
 /// The nightly toolchain's. The cargo that runs this is no proxy of rustup's: it knows no `+nightly`, and would be the other one's too.

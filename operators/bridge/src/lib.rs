@@ -24,6 +24,9 @@ mod threads;
 
 #[cfg(test)]
 mod group_tests;
+#[cfg(test)]
+#[path = "../../../tests/common/skipped.rs"]
+mod skipped;
 
 pub use allocator::keep_freed_memory;
 pub use attention::attention_by;

@@ -19,10 +19,7 @@ fn read<const N: usize, T>(folder: &Path, name: &str, make: fn([u8; N]) -> T) ->
 
 #[test]
 fn maxima_and_radii_equal_numpys_and_agree_with_faiss() {
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with faiss and numpy");
-        return;
-    };
+    let Some(python) = crate::skipped::peer("faiss and numpy") else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/similarity.py");
     let mut dice = Dice(21);
     for (samples, points, dim) in [(300, 500, 640), (1000, 200, 63), (50, 1000, 1024)] {

@@ -8,10 +8,7 @@ use super::*;
 
 #[test]
 fn pyarrow_polars_and_duckdb_read_the_same() {
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with pyarrow, polars, duckdb and numpy");
-        return;
-    };
+    let Some(python) = crate::skipped::peer("pyarrow, polars, duckdb and numpy") else { return };
     let dir = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     run(open(dir.path(), &storage).unwrap(), false).1.unwrap();

@@ -29,10 +29,7 @@ fn builtins_equal_their_files() {
             assert_eq!(ClipConfig::parse(&name, &config.to_open_clip_json()).unwrap(), config);
         }
     }
-    let Some(data) = std::env::var_os("TROMMEL_TEST_DATA") else {
-        eprintln!("skipped: set TROMMEL_TEST_DATA");
-        return;
-    };
+    let Some(data) = crate::skipped::test_data() else { return };
     for name in ["ViT-B-32", "ViT-B-16-plus-240"] {
         let path = std::path::Path::new(&data).join("clip_meta/configs").join(format!("{name}.json"));
         assert_eq!(ClipConfig::load(&path.to_string_lossy()).unwrap(), ClipConfig::load(name).unwrap());

@@ -16,10 +16,7 @@ for path, label in found.samples:
 
 #[test]
 fn classes_and_files_are_image_folders() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with torchvision");
-        return;
-    };
+    let Some(python) = crate::skipped::peer("torchvision") else { return };
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let files = [

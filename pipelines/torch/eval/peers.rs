@@ -2,7 +2,7 @@
 //! `TROMMEL_TEST_DATA`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
@@ -23,11 +23,7 @@ struct Theirs {
 
 #[test]
 fn peer_every_picture_of_80_templates_is_guessed_as_open_clip_guesses_it() {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let (Some(python), Some(data)) = (variable("TROMMEL_PEERS"), variable("TROMMEL_TEST_DATA")) else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with open_clip, and TROMMEL_TEST_DATA");
-        return;
-    };
+    let (Some(python), Some(data)) = (crate::skipped::peer("open_clip"), crate::skipped::test_data()) else { return };
     let (folder, pictures) = (tempfile::tempdir().unwrap(), data.join("cifar_test"));
     let at = |name: &str| folder.path().join(name);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers/zero_shot.py");

@@ -91,10 +91,7 @@ fn rounds() -> usize {
 
 #[test]
 fn the_kernels_give_pillows_pixels() {
-    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with Pillow");
-        return;
-    };
+    let Some(python) = crate::skipped::peer("Pillow") else { return };
     let out = tempfile::tempdir().unwrap();
     let lines = write_all(out.path());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/card.py");
