@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::cluster::{and, free_address, local, no_panic, one_of, says};
 use common::members::append;
-use common::processes::{Group, committed, until};
+use common::processes::{Group, committed, newest, signal, until};
 use common::{World, ledger_text, run, trommel, words};
 
 /// Lines for one refusal.
@@ -67,16 +67,21 @@ fn processes_started_by_hand_find_each_other_in_any_order() {
 fn a_second_run_on_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("run");
-    let command = World::shared().long_prune(&into, 24);
+    // More steps than anybody waits for.
+    let command = World::shared().train(&into, 1_000_000);
     let mut first = Group::start(&local(2, &[], &command));
-    assert!(until(60, || committed(&into) > 1), "{}", first.said());
+    assert!(until(60, || newest(&into) > 0 && committed(&into) == 6), "{}", first.said());
     for second in [local(2, &[], &command), command.clone()] {
         let mut second = Group::start(&second);
         let said = second.ends_with(2, OVER);
         says(&said, &["run", "another run"], MOST_LINES);
     }
-    no_panic(&first.ends_with(0, 120));
-    assert_eq!(trommel_ledger::read::Ledger::open(&into).unwrap().shards().len(), 24 * 6);
+    assert!(first.status().is_none(), "{}", first.said());
+    signal(first.pid(), libc::SIGTERM);
+    no_panic(&first.ends_with(3, 120));
+    let ledger = trommel_ledger::read::Ledger::open(&into).unwrap();
+    ledger.verify().unwrap();
+    assert_eq!(ledger.shards().len(), 6);
 }
 
 #[test]

@@ -147,7 +147,8 @@ fn workers_kills_and_slices_change_nothing() {
         let mut group = Group::start(&prune(&copies, &killed, "drop-over-radius", &["--workers", "2"]));
         until(60, || committed(&killed) >= at_least || group.status().is_some());
         group.kill_all();
-        eprintln!("killed at {} of 72 shards", committed(&killed));
+        let done = committed(&killed);
+        assert!((at_least..72).contains(&done), "killed at {done} of 72 shards:\n{}", group.said());
     }
     let said = stderr(&run(0, &words(&prune(&copies, &killed, "drop-over-radius", &["--workers", "1"]))));
     assert_eq!((&ledger_text(&killed), &items_text(&killed)), (&ledger, &items), "{said}");

@@ -23,8 +23,9 @@ use common::random::Random;
 use common::{World, items_text, ledger_text, losses, run, words};
 use trommel_ledger::read::Ledger;
 
-/// Seconds of silence after which a process is lost.
+/// Seconds of silence after which a process is lost: where one may be stopped, and where nobody is disturbed.
 const SILENCE: &str = "2";
+const PATIENCE: &str = "120";
 /// Seconds that processes wait for each other at the start: for one that was stopped there, too.
 const START: &str = "30";
 /// Seconds after which a disturbed run is over.
@@ -52,7 +53,7 @@ impl RunKind {
         1.0 - f64::from(done) / f64::from(all)
     }
 
-    fn args(self, into: &Path) -> Vec<String> {
+    fn args(self, into: &Path, silence: &str) -> Vec<String> {
         let world = World::shared();
         let command = if self.training {
             let mut command = world.train(into, STEPS);
@@ -67,7 +68,7 @@ impl RunKind {
         };
         match self.processes {
             1 => command,
-            processes => local(processes, &["--silence", SILENCE, "--start-timeout", START], &command),
+            processes => local(processes, &["--silence", silence, "--start-timeout", START], &command),
         }
     }
 }
@@ -102,7 +103,7 @@ impl Undisturbed {
         self.runs.entry(kind).or_insert_with(|| {
             let folder = tempfile::tempdir().unwrap();
             let into = folder.path().join("run");
-            let args = kind.args(&into);
+            let args = kind.args(&into, PATIENCE);
             let started = Instant::now();
             run(0, &words(&args));
             (Result::of(kind, &into), started.elapsed())
@@ -197,7 +198,7 @@ fn killed_runs_end_as_if_nobody_had_killed_them() {
             }
             let lasts = undisturbed.of(kind).1.mul_f64(0.1 + 0.9 * kind.left(&into));
             let kill = Kill::draw(&mut random, kind, lasts);
-            let mut group = Group::start(&kind.args(&into));
+            let mut group = Group::start(&kind.args(&into, SILENCE));
             let hit = kill.strike(&mut group);
             story.push(format!("{kill:?}: {}", if hit { "hit" } else { "nobody there" }));
             let status = group.ends_within(OVER);
@@ -218,7 +219,7 @@ fn killed_runs_end_as_if_nobody_had_killed_them() {
                 break;
             }
         }
-        run(0, &words(&kind.args(&into)));
+        run(0, &words(&kind.args(&into, PATIENCE)));
         let result = Result::of(kind, &into);
         let expected = &undisturbed.of(kind).0;
         let story = || format!("seed {seed}, run {runs}:\n{}", story.join("\n"));

@@ -3,12 +3,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::cluster::local;
+use common::processes::{Group, newest, signal, until};
 use common::{World, run, stderr, trommel, words};
 
 /// Runs and gives the one line that it says.
@@ -144,55 +147,29 @@ fn a_taken_metrics_address_is_refused_before_the_run_begins() {
     assert!(!into.exists());
 }
 
-/// Processes whose environment says that `launcher` has started them.
-fn children_of(launcher: u32) -> Vec<u32> {
-    let parent = |pid: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-    };
-    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| parent(*pid) == Some(launcher)).collect()
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A launch whose processes have work for long.
-fn long_launch(into: &Path, processes: &str) -> Child {
-    let world = World::shared();
-    let mut args = ["launch", "--local", processes, "--silence", "1", "--grace", "1", "--"].map(String::from).to_vec();
-    args.extend(world.train(into, 1_000_000));
-    trommel().args(&args).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+/// A launch whose two processes have work for long, and have begun; with their process ids.
+fn long_launch(into: &Path) -> (Group, BTreeMap<usize, i32>) {
+    let mut group = Group::start(&local(2, &["--silence", "120"], &World::shared().train(into, 1_000_000)));
+    let members = group.wait_for_members(2, 60);
+    assert!(until(60, || newest(into) > 0 || group.status().is_some()), "{}", group.said());
+    (group, members)
 }
 
 #[test]
 fn processes_end_when_their_launcher_is_killed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut launcher = long_launch(&folder.path().join("run"), "2");
-    wait_for("two processes begin", || children_of(launcher.id()).len() == 2);
-    let children = children_of(launcher.id());
-    launcher.kill().unwrap();
-    launcher.wait().unwrap();
-    wait_for("the processes end by themselves", || {
-        children.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-    });
+    let (group, _) = long_launch(&folder.path().join("run"));
+    assert!(signal(group.pid(), libc::SIGKILL));
+    assert!(until(60, || group.all().is_empty()), "still there: {:?}", group.all());
 }
 
 #[test]
 fn a_killed_process_is_named_and_the_whole_is_unfinished() {
     let folder = tempfile::tempdir().unwrap();
-    let launcher = long_launch(&folder.path().join("run"), "2");
-    wait_for("two processes begin", || children_of(launcher.id()).len() == 2);
-    let victim = *children_of(launcher.id()).last().unwrap();
-    assert!(Command::new("kill").args(["-9", &victim.to_string()]).status().unwrap().success());
-    let out = launcher.wait_with_output().unwrap();
-    let said = stderr(&out);
-    assert_eq!(out.status.code(), Some(3), "{said}");
+    let (mut group, members) = long_launch(&folder.path().join("run"));
+    let victim = members[&1];
+    assert!(signal(victim, libc::SIGKILL));
+    let said = group.ends_with(3, 60);
     let line = format!("(pid {victim}) was killed by signal 9 (SIGKILL); the same command resumes");
     assert!(said.contains(&line), "{said}");
 }
@@ -200,12 +177,11 @@ fn a_killed_process_is_named_and_the_whole_is_unfinished() {
 #[test]
 fn three_signals_end_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let launcher = long_launch(&folder.path().join("run"), "2");
-    wait_for("two processes begin", || children_of(launcher.id()).len() == 2);
+    let (mut group, _) = long_launch(&folder.path().join("run"));
     for _ in 0..3 {
-        Command::new("kill").args(["-INT", &launcher.id().to_string()]).status().unwrap();
+        signal(group.pid(), libc::SIGINT);
         std::thread::sleep(Duration::from_millis(200));
     }
-    let out = launcher.wait_with_output().unwrap();
-    assert_eq!(out.status.code(), Some(3), "{}", stderr(&out));
+    group.ends_with(3, 60);
+    assert!(until(60, || group.all().is_empty()), "still there: {:?}", group.all());
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tch::{Kind, Tensor};
 
@@ -131,26 +131,29 @@ fn a_parameter_without_gradient_is_named_an_error() {
     });
 }
 
-/// A rank that stays away is an error of the others, once the timeout is over and not much later.
+/// A rank that stays away is an error of the others, once the timeout is over.
 #[test]
 fn a_late_rank_is_an_error() {
-    let timeout = Duration::from_secs(2);
-    let all = on_ranks(3, timeout, |group| {
+    let (told, heard) = std::sync::mpsc::channel();
+    let heard = std::sync::Mutex::new(heard);
+    let all = on_ranks(3, Duration::from_secs(2), |group| {
         group.barrier().unwrap();
-        let began = Instant::now();
         if group.rank() == 2 {
-            std::thread::sleep(timeout * 3);
-            return (String::new(), began.elapsed());
+            // It is there, and its connections are, until both have given it up.
+            let heard = heard.lock().unwrap();
+            return [(); 2].map(|()| heard.recv_timeout(PATIENCE).unwrap()).concat();
         }
-        let error = group.all_reduce_sum(&[Tensor::from_slice(&[1.0f64])]).unwrap_err();
-        (error.to_string(), began.elapsed())
+        let error = group.all_reduce_sum(&[Tensor::from_slice(&[1.0f64])]).unwrap_err().to_string();
+        told.send(format!("{error}\n")).unwrap();
+        error
     });
-    for (message, waited) in &all[..2] {
-        assert!(!message.is_empty() && !message.contains(".cc:"), "{message}");
-        assert!(*waited < timeout * 2, "{waited:?}");
-    }
+    assert!(all[..2].iter().all(|message| !message.is_empty() && !message.contains(".cc:")), "{all:?}");
     // The ring: one of them waits for the late one itself.
-    assert!(all[..2].iter().any(|(_, waited)| *waited >= timeout.mul_f64(0.9)), "{all:?}");
+    assert!(all[..2].iter().any(|message| is_timeout(message)), "{all:?}");
+}
+
+fn is_timeout(message: &str) -> bool {
+    ["Timed out", "timeout"].iter().any(|words| message.contains(words))
 }
 
 /// Ranks that are connected may wait for each other longer than they could for the connection.
@@ -173,18 +176,13 @@ fn a_connected_group_has_a_patience_of_its_own() {
 fn a_rank_that_goes_is_an_error_at_once() {
     let all = on_ranks(2, PATIENCE, |group| {
         group.barrier().unwrap();
-        let began = Instant::now();
-        if group.rank() == 1 {
-            return (String::new(), began.elapsed());
-        }
-        (group.barrier().unwrap_err().to_string(), began.elapsed())
+        if group.rank() == 1 { String::new() } else { group.barrier().unwrap_err().to_string() }
     });
-    assert!(!all[0].0.is_empty() && all[0].1 < PATIENCE / 4, "{all:?}");
+    assert!(!all[0].is_empty() && !is_timeout(&all[0]), "{all:?}");
 }
 
 #[test]
 fn nobody_there_and_no_such_address_are_errors() {
-    let began = Instant::now();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     assert!(Store::connect("127.0.0.1", closed, 2, Duration::from_secs(2)).is_err());
     let (store, port) = Store::serve("127.0.0.1", 0, 2, PATIENCE).unwrap();
@@ -195,16 +193,14 @@ fn nobody_there_and_no_such_address_are_errors() {
     assert!(Group::gloo(&store, 2, 2, "127.0.0.1", PATIENCE).is_err());
     // The other rank never comes.
     let error = Group::gloo(&store, 0, 2, "127.0.0.1", Duration::from_secs(2)).unwrap_err();
-    eprintln!("XX {error}");
-    assert!(began.elapsed() < PATIENCE / 2, "{error} {:?}", began.elapsed());
+    assert!(is_timeout(&error.message), "{error}");
 }
 
 #[test]
 fn an_abort_ends_a_wait_on_all_ranks() {
     let all = on_ranks(2, PATIENCE, |group| {
         group.barrier().unwrap();
-        let began = Instant::now();
-        let error = std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             if group.rank() == 1 {
                 scope.spawn(|| {
                     std::thread::sleep(Duration::from_millis(300));
@@ -215,12 +211,10 @@ fn an_abort_ends_a_wait_on_all_ranks() {
             }
             group.all_reduce_max(&[Tensor::from_slice(&[0.0f64; 3])])
         });
-        assert!(error.is_err());
-        let later = group.barrier().unwrap_err();
-        (began.elapsed(), later.to_string())
+        [ended.unwrap_err().to_string(), group.barrier().unwrap_err().to_string()]
     });
-    assert!(all.iter().all(|(took, _)| *took < PATIENCE / 4), "{all:?}");
-    assert!(all[1].1.contains("aborted"), "{all:?}");
+    assert!(all.iter().flatten().all(|message| !is_timeout(message)), "{all:?}");
+    assert!(all[1][1].contains("aborted"), "{all:?}");
 }
 
 /// The library is opened and asked for its version; its collectives need GPUs, and are not run here.
@@ -231,7 +225,7 @@ fn nccl_opens() {
     let other = nccl_version(Path::new("libc.so.6")).unwrap_err();
     assert!(other.message.contains("ncclGetVersion"), "{other}");
     let Some(library) = std::env::var_os("TROMMEL_NCCL") else {
-        eprintln!("skipped: set TROMMEL_NCCL to a libnccl.so.2");
+        crate::skipped::skipped("set TROMMEL_NCCL to a libnccl.so.2");
         return;
     };
     let version = nccl_version(Path::new(&library)).unwrap();
