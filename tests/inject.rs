@@ -202,6 +202,46 @@ fn a_reference_set_that_joins_the_pool_is_never_dropped() {
     }
 }
 
+/// Class folders called by identifiers, captioned by the names that a table gives them: ImageNet's JSON, or lines of two columns.
+#[test]
+fn class_folders_are_captioned_by_a_table_of_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    run(0, &["synth", &place("data"), "--shards", "0", "--benchmark-pictures", "2"]);
+    let mut classes: Vec<_> =
+        fs::read_dir(place("data/benchmarks/photo")).unwrap().map(|it| it.unwrap().path()).collect();
+    classes.retain(|path| path.is_dir());
+    classes.sort();
+    fs::create_dir(place("called")).unwrap();
+    let (mut json, mut lines, mut names) = (serde_json::Map::new(), String::new(), BTreeMap::new());
+    for (at, class) in classes.iter().enumerate() {
+        let (identifier, name) = (format!("n{:08}", 7 * at), format!("kind {at}"));
+        std::os::unix::fs::symlink(class, folder.path().join("called").join(&identifier)).unwrap();
+        json.insert(at.to_string(), serde_json::json!([identifier, name]));
+        lines += &format!("{identifier}\t{name}\n");
+        names.insert(identifier, name);
+    }
+    fs::write(place("table.json"), Value::Object(json).to_string()).unwrap();
+    fs::write(place("table.tsv"), &lines).unwrap();
+    let inject = |status: i32, out: &str, table: &str| {
+        let words = ["inject", &place("called"), "-o", &place(out), "--class-table", &place(table)];
+        stderr(&run(status, &[&words[..], &["--caption", "a photo of a {class}"]].concat()))
+    };
+    for table in ["table.json", "table.tsv"] {
+        inject(0, &format!("from {table}"), table);
+        let all = members(&folder.path().join(format!("from {table}")));
+        assert_eq!(all.len(), 3 * 2 * classes.len());
+        for sample in all.chunks(3) {
+            let [_, (_, meta), (_, caption)] = sample else { panic!("three members are due") };
+            let meta: Value = serde_json::from_slice(meta).unwrap();
+            let identifier = meta["source"].as_str().unwrap().split('/').next().unwrap();
+            assert_eq!(String::from_utf8_lossy(caption), format!("a photo of a {}", names[identifier]), "{meta}");
+        }
+    }
+    fs::write(place("short.tsv"), lines.split_once('\n').unwrap().1).unwrap();
+    assert!(inject(2, "no", "short.tsv").contains("1 class folders are not in it (first: n00000000)"));
+}
+
 /// Shards whose samples bear their class's number, as webdataset's `cls` does, with equal keys in two of them.
 #[test]
 fn labelled_shards_join_a_pool_with_captions() {

@@ -172,6 +172,11 @@ fn a_watch_goes_on_and_its_old_epochs_are_read() {
     assert!(said.contains("epoch 4") && said.contains("zune-jpeg"), "{said}");
     let current = fs::read_link(old.path("watch/current")).unwrap();
     assert_eq!(current, Path::new("epoch.4"));
+    // Three epochs stay: the new one and the two before it.
+    let mut kept: Vec<_> = fs::read_dir(old.path("watch")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    kept.retain(|name| name.to_string_lossy().starts_with("epoch."));
+    kept.sort();
+    assert_eq!(kept, ["epoch.2", "epoch.3", "epoch.4"]);
     equals_batch(&old, "watch/epoch.4/main", &before);
     let told = fs::read_to_string(old.path("watch/changes.jsonl")).unwrap();
     let epochs: Vec<_> = told.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect();

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 use common::processes::{Group, signal, until};
 use common::{World, cluster, items_text, ledger_text, run, stderr, words};
 use serde_json::Value;
-use trommel_ledger::read::Ledger;
+use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
+use trommel_ledger::read::{Ledger, LedgerRow};
 use trommel_shard::plan::Plan;
 
 /// A folder in which shards arrive, and the watch's.
@@ -91,6 +94,61 @@ impl Scene {
     }
 }
 
+/// Kept or dropped, by shard and index, each with its key.
+type Sides = BTreeMap<(String, u32), (String, String)>;
+
+fn sides(split: &Path) -> Sides {
+    let rows = Ledger::open(split).unwrap();
+    let side = |row: LedgerRow| {
+        let (info, status) = (row.fate.info, row.fate.status.as_str().to_owned());
+        ((row.shard, info.id.index), (status, info.key.to_string()))
+    };
+    rows.rows().unwrap().map(|row| side(row.unwrap())).filter(|(_, (status, _))| status != "rejected").collect()
+}
+
+/// The newest epoch's `changes.parquet` names the samples that its ledger decides otherwise than `before`. How often it says why.
+fn told_changes(scene: &Scene, before: &Sides) -> BTreeMap<String, usize> {
+    let (path, now) = (scene.current().join("changes.parquet"), scene.current().join("main"));
+    let texts = ["shard", "key", "split", "now", "why", "benchmark"].map(|name| (name, ColumnType::Text));
+    let columns =
+        [&texts[..], &[("index", ColumnType::U32), ("point", ColumnType::U32), ("similarity", ColumnType::F64)]];
+    let ledger = Ledger::open(&now).unwrap();
+    let (mut found, mut whys) = (BTreeSet::new(), BTreeMap::new());
+    for group in TableReader::open(&path, Box::new(fs::File::open(&path).unwrap()), &columns.concat()).unwrap() {
+        let Ok([texts @ .., Column::U32(index), Column::U32(point), Column::F64(similarity)]) = group.as_deref() else {
+            panic!("other columns")
+        };
+        for row in 0..index.len() {
+            let text = |at: usize| match &texts[at] {
+                Column::Text(texts) => texts[row].clone(),
+                _ => panic!("a text is due"),
+            };
+            let [shard, key, split, side, why] = [0, 1, 2, 3, 4].map(|at| text(at).unwrap());
+            let index = index[row].unwrap();
+            let evidence = text(5).zip(point[row]).zip(similarity[row]);
+            assert_eq!((evidence.is_some(), split.as_str()), (why == "hit" || why == "no_longer_hit", "main"), "{why}");
+            if let Some(((benchmark, point), similarity)) = evidence {
+                let points =
+                    EmbeddingSet::open(Path::new(&World::shared().path(&format!("radii/{benchmark}")))).unwrap();
+                let (ordinal, _) = ledger.shards().iter().find(|(_, (_, line))| line.name == shard).unwrap();
+                let vectors = ledger.embeddings(*ordinal).unwrap();
+                let sample = &vectors.iter().find(|row| row.index == index).unwrap().vector;
+                let pairs = sample.iter().zip(points.vector(point as usize));
+                assert_eq!(similarity, pairs.map(|(a, b)| a.to_f64() * b.to_f64()).sum::<f64>(), "{shard}/{key}");
+            }
+            assert!(found.insert(((shard, index), (side, key))), "a sample is named twice");
+            *whys.entry(why).or_insert(0) += 1;
+        }
+    }
+    let turned = |(place, (side, _)): &(&(String, u32), &(String, String))| {
+        before.get(*place).is_some_and(|(before, _)| before != side)
+    };
+    let due: BTreeSet<_> =
+        sides(&now).iter().filter(turned).map(|(place, side)| (place.clone(), side.clone())).collect();
+    assert_eq!(found, due);
+    whys
+}
+
 /// Compares texts of many lines, of which a failed comparison of the whole would show all.
 fn same_lines(left: &str, right: &str, what: &str) {
     for (number, (left, right)) in left.lines().zip(right.lines()).enumerate() {
@@ -149,6 +207,23 @@ fn what_comes_bit_by_bit_is_what_a_batch_run_makes() {
     assert_eq!(scene.once(&judging, &[])["epoch"], 4);
     assert_eq!(parts(scene.current()), retired);
     scene.equals_batch("main", &judging);
+    // Parts that did not change are the same files, but for the first: what all points saw is told there.
+    let files = |epoch: PathBuf| -> BTreeMap<_, u64> {
+        let entries = fs::read_dir(epoch.join("main/ledger")).unwrap().map(Result::unwrap);
+        entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().ino())).collect()
+    };
+    let (before, now) = (files(scene.run().join("epoch.3")), files(scene.current()));
+    assert_eq!((before.len(), now.len()), (4, 5));
+    assert!(before.iter().all(|(name, ino)| now[name] == *ino || name == "0.0.parquet"), "{before:?} {now:?}");
+    // As many epochs stay as are asked for.
+    for (keep, shard, due) in [("3", "00002", &["epoch.3", "epoch.4", "epoch.5"][..]), ("1", "00000", &["epoch.6"][..])]
+    {
+        scene.put(&format!("{shard}-{keep}.tar"), shard);
+        scene.once(&judging, &["--keep-epochs", keep]);
+        let entries = fs::read_dir(scene.run()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let kept: BTreeSet<String> = entries.filter(|name| name.starts_with("epoch.")).collect();
+        assert_eq!(kept, due.iter().map(|name| (*name).to_owned()).collect());
+    }
 }
 
 #[test]
@@ -158,20 +233,27 @@ fn changed_inputs_end_as_a_batch_run_with_them() {
         scene.put(&format!("{shard}.tar"), shard);
     }
     let list = scene.path("takedown.txt");
+    // Each with why samples change sides.
     let ways = [
-        judging(&BOTH, "drop-over-radius"),
-        judging(&BOTH[..1], "drop-over-radius"), // a benchmark goes
-        judging(&BOTH[..1], "drop-above:0.97"),  // another rule
-        judging(&BOTH[..1], "drop-from:0.9"),    // a threshold falls
-        judging(&BOTH, "drop-over-radius@sketch"),
+        (judging(&BOTH, "drop-over-radius"), None),
+        (judging(&BOTH[..1], "drop-over-radius"), Some("no_longer_hit")), // a benchmark goes
+        (judging(&BOTH[..1], "drop-above:0.97"), Some("hit")),            // another rule
+        (judging(&BOTH[..1], "drop-from:0.9"), Some("hit")),              // a threshold falls
+        (judging(&BOTH[..1], "drop-below:0.9"), Some("rule")),            // a rule of another kind
+        (judging(&BOTH, "drop-over-radius@sketch"), Some("rule")),
     ];
-    for judging in &ways {
+    let mut before = Sides::new();
+    for (judging, why) in &ways {
         let report = scene.once(judging, &[]);
+        let told = told_changes(&scene, &before);
+        assert_eq!(told.keys().map(String::as_str).collect::<Vec<_>>(), why.as_slice(), "{judging:?}");
+        before = sides(&scene.current().join("main"));
         assert_eq!(report["judged_now"], if report["epoch"] == 1 { 144 } else { 0 }, "nothing is read twice");
         scene.equals_batch("main", judging);
     }
     // A takedown drops what a batch run keeps, and nothing else; lifted, all is as before.
-    let last = ways.last().unwrap();
+    let all_sides = before;
+    let (last, _) = ways.last().unwrap();
     let before = ledger_text(&scene.current().join("main"));
     let rows = Ledger::open(&scene.current().join("main")).unwrap();
     let kept = rows
@@ -182,6 +264,8 @@ fn changed_inputs_end_as_a_batch_run_with_them() {
         .unwrap();
     fs::write(&list, format!("{}/{}\nno such key\n", kept.shard, kept.fate.info.key)).unwrap();
     let taken = scene.once(last, &["--takedown", &list.display().to_string()]);
+    assert_eq!(told_changes(&scene, &all_sides), BTreeMap::from([("taken_down".to_owned(), 1)]));
+    let taken_sides = sides(&scene.current().join("main"));
     let now = ledger_text(&scene.current().join("main"));
     let differ: Vec<_> = before.lines().zip(now.lines()).filter(|(a, b)| a != b).collect();
     assert_eq!(differ.len(), 1);
@@ -220,6 +304,7 @@ fn changed_inputs_end_as_a_batch_run_with_them() {
     assert!(stderr(&out).contains("no JSON list of keys"), "{}", stderr(&out));
     scene.once(last, &[]);
     assert_eq!(before, ledger_text(&scene.current().join("main")));
+    assert_eq!(told_changes(&scene, &taken_sides), BTreeMap::from([("restored".to_owned(), 1)]));
 }
 
 /// Two processes, then three, then one, each killed in the middle or left to end: the same ledger.
@@ -227,7 +312,7 @@ fn changed_inputs_end_as_a_batch_run_with_them() {
 fn several_processes_keep_one_state() {
     let (scene, first) = (Scene::new(), World::shared().judging());
     let launched = |processes: &str, judging: &[String], more: &[&str]| {
-        let flags = ["launch", "--local", processes, "--silence", "5", "--"].map(String::from);
+        let flags = ["launch", "--local", processes, "--silence", "120", "--"].map(String::from);
         [&flags[..], &scene.args(judging, more)].concat()
     };
     for shard in ["00000", "00001", "00002"] {
@@ -246,12 +331,12 @@ fn several_processes_keep_one_state() {
     scene.equals_batch("main", &second);
     // One of two is killed while it waits or works: the other says so and ends, and the state is whole.
     let mut watch = Group::start(&launched("2", &second, &["--poll", "200ms"]));
-    let members = watch.wait_for_members(2, 60);
     scene.put("00005.tar", "00005");
+    assert!(until(60, || shown(&scene.run()) == 6), "{}", watch.said());
+    let members = watch.wait_for_members(2, 60);
     scene.put("a.tar", "00000"); // replaced
-    std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(signal(members[&1], libc::SIGKILL));
-    watch.ends_within(60);
+    cluster::says(&watch.ends_with(3, 60), &["process 1"], 6);
     scene.once(&second, &[]);
     assert_eq!(shown(&scene.run()), 6);
     scene.equals_batch("main", &second);
@@ -292,6 +377,7 @@ fn a_live_trainer_is_fed_and_what_it_should_not_have_seen_is_told() {
     assert!(until(60, || common::losses(&logs).len() > 2 || watch.status().is_some()), "{}", watch.said());
     pieces.put("00002.tar", "00002");
     assert!(until(60, || shown(&pieces.run()) == 3 || watch.status().is_some()), "{}", watch.said());
+    assert!(watch.status().is_none(), "{}", watch.said());
     watch.kill_all();
     pieces.put("00003.tar", "00003");
     pieces.once(&first, &train);
@@ -322,7 +408,7 @@ fn a_live_trainer_of_two_processes_takes_the_same_steps() {
     fs::write(&options, format!("{recipe}lanes = 2\nwindow = 16\nsave_every = \"2\"\n")).unwrap();
     let train = ["--train", options.as_str()];
     let two = |scene: &Scene, more: &[&str]| {
-        cluster::local(2, &["--silence", "5"], &scene.args(&judging, &[&train[..], more].concat()))
+        cluster::local(2, &["--silence", "120"], &scene.args(&judging, &[&train[..], more].concat()))
     };
     let [one, whole, pieces] = [(); 3].map(|()| Scene::new());
     for name in ["00000", "00001", "00002", "00003"] {
@@ -349,7 +435,7 @@ fn a_live_trainer_of_two_processes_takes_the_same_steps() {
     assert!(until(90, || shown(&pieces.run()) == 3 || watch.status().is_some()), "{}", watch.said());
     let members = watch.wait_for_members(2, 60);
     assert!(signal(members[&1], libc::SIGKILL));
-    watch.ends_within(60);
+    cluster::says(&watch.ends_with(3, 60), &["process 1"], 6);
     pieces.put("00003.tar", "00003");
     run(0, &words(&two(&pieces, &["--once"])));
     assert_eq!(common::losses(&logs), common::losses(&whole.run().join("train")));
@@ -406,13 +492,14 @@ fn several_splits_stand_side_by_side() {
 /// Training on a split is training on what a batch run with the same inputs keeps; and it goes on with these decisions.
 #[test]
 fn a_trainer_sees_the_newest_epoch_and_keeps_it() {
+    const STEPS: &str = "16";
     let (scene, judging) = (Scene::new(), World::shared().judging());
     scene.put("00000.tar", "00000");
     scene.put("00001.tar", "00001");
     scene.once(&judging, &[]);
     let path = |name: &str| scene.path(name).display().to_string();
-    let train = |steps: &str, into: &str, from: &[&str]| {
-        let mut args: Vec<String> = ["train", "--run", into, "--steps", steps].map(String::from).to_vec();
+    let train = |into: &str, from: &[&str]| {
+        let mut args: Vec<String> = ["train", "--run", into, "--steps", STEPS].map(String::from).to_vec();
         args.extend(from.iter().map(|word| (*word).to_owned()));
         let recipe = ["--model", common::MODEL, "--batch", "16", "--precision", "f32", "--save-every", "2"];
         args.extend(recipe.map(String::from));
@@ -423,24 +510,26 @@ fn a_trainer_sees_the_newest_epoch_and_keeps_it() {
     let (ours, theirs) = (path("ours"), path("theirs"));
     let mut from = vec![shards.as_str()];
     from.extend(judging.iter().map(String::as_str));
-    let expected = train("6", &theirs, &from);
-    assert_eq!(expected.len(), 6);
-    assert_eq!(train("6", &ours, &["--decisions", &current]), expected);
+    let expected = train(&theirs, &from);
+    assert_eq!(expected.len().to_string(), STEPS);
+    assert_eq!(train(&ours, &["--decisions", &current]), expected);
     // The watch goes on, the interrupted trainer with what it took over.
     let other = path("other");
-    let mut interrupted: Vec<String> = ["train", "--run", &other, "--steps", "6"].map(String::from).to_vec();
+    let mut interrupted: Vec<String> = ["train", "--run", &other, "--steps", STEPS].map(String::from).to_vec();
     interrupted.extend(["--decisions", &current].map(String::from));
     interrupted.extend(
         ["--model", common::MODEL, "--batch", "16", "--precision", "f32", "--save-every", "2"].map(String::from),
     );
     let mut trainer = Group::start(&interrupted);
     let logs = Path::new(&other).join("logs");
-    until(60, || logs.exists() && !common::logged_losses(Path::new(&other)).is_empty() || trainer.status().is_some());
+    let done = || if logs.exists() { common::losses(Path::new(&other)).len() } else { 0 };
+    until(60, || done() > 0 || trainer.status().is_some());
     trainer.kill_all();
+    assert!((1..expected.len()).contains(&done()), "killed at step {}:\n{}", done(), trainer.said());
     scene.put("00002.tar", "00002");
     scene.once(&judging, &[]);
-    assert_eq!(train("6", &other, &["--decisions", &current]), expected);
-    let newer = train("6", &path("newer"), &["--decisions", &current]);
+    assert_eq!(train(&other, &["--decisions", &current]), expected);
+    let newer = train(&path("newer"), &["--decisions", &current]);
     assert_ne!(newer, expected);
     // As where a kill came before all was taken over, and the watch moved on.
     for file in fs::read_dir(Path::new(&other).join("manifest")).unwrap().map(|file| file.unwrap().path()) {
@@ -956,10 +1045,7 @@ fn an_epoch_is_shown_whatever_is_left_of_it() {
 /// sees whole epochs.
 #[test]
 fn real_shards_come_slowly_while_the_watch_is_killed() {
-    let Some(data) = std::env::var_os("TROMMEL_TEST_DATA").map(PathBuf::from) else {
-        eprintln!("skipped: set TROMMEL_TEST_DATA");
-        return;
-    };
+    let Some(data) = common::test_data() else { return };
     let scene = Scene::new();
     let tar = |at: u32| fs::read(data.join(format!("shards/cifar/{at:05}.tar"))).unwrap();
     let into = |at: u32| scene.path("in").join(format!("{at:05}.tar"));
@@ -982,7 +1068,7 @@ fn real_shards_come_slowly_while_the_watch_is_killed() {
     let reader = std::thread::spawn({
         let run = scene.run();
         move || {
-            let mut seen = std::collections::BTreeSet::new();
+            let mut seen = BTreeSet::new();
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_secs(3) {
                 let Ok(current) = fs::canonicalize(run.join("current")) else { continue };
@@ -1018,7 +1104,10 @@ fn real_shards_come_slowly_while_the_watch_is_killed() {
     let lines = scene.changes();
     let numbers: Vec<u64> = lines.iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "every epoch is told once");
-    let lags: Vec<f64> = lines.iter().filter_map(|line| line["lag_seconds"].as_f64()).collect();
-    eprintln!("{} epochs, lags {lags:.2?} s", lines.len());
+    // Every epoch that shows new shards tells how long they were waiting for it, but where the watch that had seen them was killed before.
+    let is_new = |line: &&Value| ["arrived", "replaced"].iter().any(|how| line[how] != serde_json::json!([]));
+    let lags: Vec<Option<f64>> = lines.iter().filter(is_new).map(|line| line["lag_seconds"].as_f64()).collect();
+    assert!(lags.iter().flatten().all(|lag| lag.is_finite() && *lag >= 0.0), "{lags:?}");
+    assert!(lags.len() > 2 && lags.iter().filter(|lag| lag.is_none()).count() <= 2, "two kills, and lags {lags:?}");
     assert!(lines.iter().any(|line| line["replaced"].as_array().is_some_and(|names| !names.is_empty())));
 }

@@ -21,6 +21,9 @@ from open_clip_train.data import get_wds_dataset  # noqa: E402
 from open_clip_train.main import main as train  # noqa: E402
 from stream import source  # noqa: E402
 
+# After so many, every sample has had its turn.
+EPOCHS = 12
+
 TINY = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
@@ -29,7 +32,7 @@ TINY = {
 
 
 def loaded(urls, samples, resampled):
-    """Captions that open_clip's training loader gives in an epoch, and how many it was to give."""
+    """open_clip's training loader, epoch after epoch: the captions that it gives, and how many it was to give."""
     args = SimpleNamespace(
         train_data=urls, val_data=None, train_num_samples=samples, val_num_samples=None, dataset_resampled=resampled,
         train_data_upsampling_factors=None, seed=0, batch_size=8, workers=2, world_size=1, rank=0, distributed=False,
@@ -37,7 +40,9 @@ def loaded(urls, samples, resampled):
     info = get_wds_dataset(
         args, preprocess_img=lambda _: torch.zeros(3, 8, 8), is_train=True, tokenizer=lambda text: [text]
     )
-    return [text for _, texts in info.dataloader for text in texts], info.dataloader.num_samples
+    for epoch in range(EPOCHS):
+        info.set_epoch(epoch)
+        yield [text for _, texts in info.dataloader for text in texts], info.dataloader.num_samples
 
 
 def main():
@@ -54,9 +59,13 @@ def main():
     assert sum(bool(sample.get("txt", b"").strip()) for sample in kept) == samples, samples
     torch.set_num_threads(1)
     for resampled in (False, True):
-        texts, told = loaded(urls, samples, resampled)
-        assert len(texts) == told >= samples, (len(texts), told, samples)
-        assert set(texts) <= due, set(texts) - due
+        seen = set()
+        for texts, told in loaded(urls, samples, resampled):
+            assert len(texts) == told >= samples, (len(texts), told, samples)
+            assert set(texts) <= due, set(texts) - due
+            seen |= set(texts)
+        # An epoch of open_clip's leaves some out and has others twice: its workers deal with whole batches of a shuffled stream.
+        assert seen == due, due - seen
 
     configs = os.path.join(logs, "configs")
     os.makedirs(configs)
