@@ -192,7 +192,7 @@ fn parallel<T: Send>(count: u32, job: impl Fn(u32) -> Result<T, SynthError> + Sy
     };
     std::thread::scope(|scope| {
         // Where the system gives no more threads, fewer do the same.
-        let _others: Vec<_> = (1..threads).map_while(|_| Builder::new().spawn_scoped(scope, &work).ok()).collect();
+        let _others: Vec<_> = (1..threads).map_while(|_| Builder::new().spawn_scoped(scope, work).ok()).collect();
         work();
     });
     let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);

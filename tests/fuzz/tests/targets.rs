@@ -1,5 +1,7 @@
 //! Every target with some thousand inputs of one seed, and with every input that broke something once.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use trommel_fuzz::targets::all;
