@@ -94,12 +94,19 @@ fn repeated(cli: &clap::Command, words: &[OsString]) -> Vec<String> {
     while let Some(flag) = first_repeated(&strict, words).filter(|flag| !repeated.contains(flag)) {
         let may_repeat = |arg: clap::Arg| {
             let id = arg.get_id().clone();
-            if arg.to_string() == flag { arg.overrides_with(id) } else { arg }
+            if is_called(&arg, &flag) { arg.overrides_with(id) } else { arg }
         };
         strict = strict.mut_subcommands(|command| command.mut_args(may_repeat));
         repeated.push(flag);
     }
     repeated
+}
+
+/// Whether a flag is the one that clap shows as `--rule <RULE>`; one that is not built yet cannot be shown.
+fn is_called(arg: &clap::Arg, shown: &str) -> bool {
+    let name = shown.split_once(' ').map_or(shown, |(name, _)| name);
+    let long = arg.get_long().is_some_and(|long| name.strip_prefix("--") == Some(long));
+    long || arg.get_short().is_some_and(|short| name == format!("-{short}"))
 }
 
 fn first_repeated(strict: &clap::Command, words: &[OsString]) -> Option<String> {
