@@ -237,7 +237,7 @@ pub(crate) fn gone_from(path: &Path, what: &str, notices: &mut Notices) -> Resul
 pub struct Rejected {
     /// Name of its shard.
     pub shard: String,
-    /// Its key there.
+    /// Its key in that shard.
     pub key: String,
     /// Why it could not be embedded.
     pub why: Reason,

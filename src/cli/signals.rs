@@ -15,7 +15,7 @@ pub fn write_errors_alone() {
     unsafe { libc::signal(SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// Has a signal end a command that has done nothing yet with the status of an interrupted one, until it is [`install`]ed: libraries and models
+/// Has a signal end a command that has done nothing yet with the status of an interrupted one, until they are [`taken`]: libraries and models
 /// may take long to load, and a scheduler that stops a job then asks for the status too.
 pub fn end_interrupted() {
     extern "C" fn end(_: libc::c_int) {
@@ -28,8 +28,11 @@ pub fn end_interrupted() {
     }
 }
 
-/// Winds the run down on the first signal; exits with status 3 on the second.
-pub fn install(stop: Stop) -> std::io::Result<()> {
+/// SIGINT and SIGTERM, for who looks at them from here on.
+///
+/// # Errors
+/// The system refuses.
+pub fn taken() -> std::io::Result<Signals> {
     static FIRST: Once = Once::new();
     // A handler that is there is called as well, so the one that ends goes.
     FIRST.call_once(|| {
@@ -38,7 +41,12 @@ pub fn install(stop: Stop) -> std::io::Result<()> {
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
     });
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    Signals::new([SIGINT, SIGTERM])
+}
+
+/// Winds the run down on the first signal; exits with status 3 on the second.
+pub fn install(stop: Stop) -> std::io::Result<()> {
+    let mut signals = taken()?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for (count, _) in signals.forever().enumerate() {
             if count > 0 {

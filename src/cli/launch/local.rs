@@ -20,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use signal_hook::consts::{SIGINT, SIGKILL, SIGTERM};
+use signal_hook::consts::SIGKILL;
 use signal_hook::iterator::Signals;
 use trommel_cluster::ClusterConfig;
 use trommel_cluster::secret::random_hex;
@@ -33,6 +33,7 @@ use super::variables::Found;
 use super::{CLUSTER_VARIABLE, Times, refused};
 use crate::environment;
 use crate::say::{say, show};
+use crate::signals;
 
 /// Between two looks at the children and at our own signals.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -50,7 +51,7 @@ pub fn start(processes: usize, command: &[OsString], times: Times) -> Result<u8,
     let coordinator = listener.local_addr().map_err(refused("cannot listen on 127.0.0.1"))?.to_string();
     let program = program().map_err(refused("cannot find this program's file"))?;
     // Before the first child: from here on a signal is forwarded, never this process's end.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(refused("cannot take signals"))?;
+    let mut signals = signals::taken().map_err(refused("cannot take signals"))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let run_id = format!("local-{}-{since_epoch:x}", std::process::id());
     let secret = match environment::given(secret::VARIABLE) {
