@@ -223,14 +223,15 @@ fn a_study_of_real_pictures_does_what_a_naive_model_does_and_nothing_twice() {
     assert!(into.join("report/similarity-gaps.tex").exists() && into.join("report/size--odd.svg").exists());
     assert!(said.contains("pruned-odd: 0 of 330 test points of odd above their radius"), "{said}");
 
+    // A kill between a training's last checkpoint and the mark of its end: no step is left to make.
+    fs::remove_file(into.join("training/pool/seed-5.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&run(0, &words).stdout).unwrap(), report);
+
     // Again: nothing is done twice; with one seed more: only what is new; with another list of templates, all is evaluated by it.
     let before = times(&into.join("training"));
     let again = run(0, &words);
     assert!(!stderr(&again).contains(": training "), "{}", stderr(&again));
     assert_eq!(serde_json::from_slice::<Value>(&again.stdout).unwrap(), report);
-    // A kill between a training's last checkpoint and the mark of its end: no step is left to make.
-    fs::remove_file(into.join("training/pool/seed-5.json")).unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&run(0, &words).stdout).unwrap(), report);
     file(root, &data, "[5, 6]");
     fs::write(root.join("templates.txt"), "one {}\n").unwrap();
     let more = stderr(&run(0, &words));
